@@ -138,25 +138,25 @@ def _quantized(
 def _perplexity(model: Any, windows: list[mx.array], phase: str, channel: JobChannel) -> float:
     """Return the perplexity, computed in 32 bits on a CPU, where other types are slow."""
 
-    def told(done: int, total: int) -> None:
+    def report(done: int, total: int) -> None:
         channel.progress(phase, done, total, "windows")
         channel.memory(mx.get_peak_memory())
         channel.check()
 
     if mx.default_device() != mx.cpu:
-        return _measured(model, windows, told)
+        return _measured(model, windows, report)
     types = [(name, array.dtype) for name, array in tree_flatten(model.parameters())]
     model.set_dtype(mx.float32)
-    found = _measured(model, windows, told)
+    found = _measured(model, windows, report)
     parameters = dict(tree_flatten(model.parameters()))
     # Back to what they were: widening loses nothing, so nothing is lost in all.
     model.load_weights([(name, parameters[name].astype(dtype)) for name, dtype in types])
     return found
 
 
-def _measured(model: Any, windows: list[mx.array], told: Callable[[int, int], None]) -> float:
+def _measured(model: Any, windows: list[mx.array], report: Callable[[int, int], None]) -> float:
     try:
-        return perplexity(model, windows, told)
+        return perplexity(model, windows, report)
     except ValueError as error:
         raise InvalidRequest(f"The model cannot be checked: {error}.", "model") from error
 

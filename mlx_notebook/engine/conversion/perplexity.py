@@ -49,7 +49,9 @@ WINDOW = 512
 
 
 def perplexity(
-    model: Any, windows: list[mx.array], told: Callable[[int, int], None] = lambda done, total: None
+    model: Any,
+    windows: list[mx.array],
+    report: Callable[[int, int], None] = lambda done, total: None,
 ) -> float:
     """Return the perplexity of a text.
 
@@ -57,7 +59,7 @@ def perplexity(
     ----------
     windows
         Its tokens as `windows_of` has cut them.
-    told
+    report
         Called after each window with how many are done, of how many.
 
     Raises
@@ -70,7 +72,7 @@ def perplexity(
         logits = model(tokens[None, :-1]).astype(mx.float32)
         total += nn.losses.cross_entropy(logits, tokens[None, 1:]).sum().item()
         count += tokens.size - 1
-        told(number + 1, len(windows))
+        report(number + 1, len(windows))
     if not math.isfinite(total):
         raise ValueError("what it computes for the text is not a number")
     return math.exp(min(total / count, _MOST))

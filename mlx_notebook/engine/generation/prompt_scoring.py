@@ -59,7 +59,7 @@ def _check_attention(backend: GeneratingBackend, length: int, start: int) -> Non
     if not start < length <= _MAX_ATTENTION:
         raise InvalidRequest(
             f"the prompt has {length} tokens: 'prompt_attention_from' must be less than that, and "
-            f"attention is told for at most {_MAX_ATTENTION} tokens",
+            f"attention is reported for at most {_MAX_ATTENTION} tokens",
             "prompt_attention_from",
         )
 
@@ -76,7 +76,7 @@ class ScoringJob:
     backend
         The model to run it on.
     attention_from
-        The first token whose attention to the tokens before this place is told. None: none.
+        The first token whose attention to the tokens before this place is reported. None: none.
     user
         The user who sent the request.
     patient

@@ -132,12 +132,12 @@ def tokenize_examples(
     if long:
         numbers = ", ".join(str(number) for number, _ in long[:_LISTED])
         more = ", ..." if len(long) > _LISTED else ""
-        told = (
+        message = (
             f"{len(long)} of {len(examples)} examples of '{field}' have more than {most} tokens "
             f"(the longest {max(size for _, size in long)}) and are left out: {numbers}{more}. "
             "Raise max_tokens, or shorten them."
         )
         if not kept:
-            raise InvalidRequest(told, field)
-        note(told)
+            raise InvalidRequest(message, field)
+        note(message)
     return kept

@@ -70,10 +70,10 @@ def read_rows(path: Path) -> list[EvaluatedRow]:
     found: dict[tuple[str, int], EvaluatedRow] = {}
     for number, line in enumerate(lines, start=1):
         try:
-            told = json.loads(line)
-            if number == 1 and told == _HEAD:
+            record = json.loads(line)
+            if number == 1 and record == _HEAD:
                 continue
-            row = EvaluatedRow(**{name: told[name] for name in _NAMES})
+            row = EvaluatedRow(**{name: record[name] for name in _NAMES})
         except (ValueError, TypeError, KeyError):
             what = "has a damaged line" if number > 1 else "is not an evaluation"
             raise NotebookError(f"{path} {what} ({number}): name another file.") from None

@@ -64,7 +64,7 @@ def prompt_html(
         for at, token in enumerate(tokens[:_MOST_SHOWN])
     )
     count = plural(len(tokens), "token")
-    told = f"{title}: {count}, {cached} of them from the prefix cache" if cached else None
+    heading = f"{title}: {count}, {cached} of them from the prefix cache" if cached else None
     rows = (
         (str(at), _alone(token.text), str(token.id), "cached" if token.is_cached else "")
         for at, token in enumerate(tokens[:_MOST_SHOWN], 1)
@@ -72,7 +72,7 @@ def prompt_html(
     columns = ("place", "token", "id", "") if cached else ("place", "token", "id")
     table = _table(columns, (row[: len(columns)] for row in rows))
     return _block(
-        told or f"{title}: {count}",
+        heading or f"{title}: {count}",
         f'<div style="{_TEXT}">{spans}</div>{_more(len(tokens))}{_block("Table of tokens", table)}',
         is_open=is_open,
     )
@@ -126,9 +126,9 @@ def attention_html(
         for at, (text, top) in enumerate(zip(texts, attention.tokens, strict=False), 1)
     )
     table = _table(("place", "token", "tokens of the prompt, their places and weights"), rows)
-    told = f"Attention to the prompt, the mean over {plural(attention.layers, 'layer')}"
+    heading = f"Attention to the prompt, the mean over {plural(attention.layers, 'layer')}"
     return _block(
-        told,
+        heading,
         "<p>The stronger the colour, the more the answer took from the token. The first token gets "
         "much attention in most models, whatever it is.</p>"
         f'<div style="{_TEXT}">{spans}</div>{_more(len(prompt))}'
@@ -146,11 +146,11 @@ def _token(token: ScoredToken) -> str:
 
 
 def _hover(token: ScoredToken) -> str:
-    told = f"{token.probability:.1%}"
+    first = f"{token.probability:.1%}"
     if token.forced:
-        told += ", forced"
+        first += ", forced"
     others = (f"{text!r} {probability:.1%}" for text, probability in token.alternatives)
-    return "&#10;".join(safe_attribute(line) for line in (told, *others))
+    return "&#10;".join(safe_attribute(line) for line in (first, *others))
 
 
 def safe_attribute(text: str) -> str:
@@ -191,13 +191,13 @@ def _entropy_chart(tokens: Sequence[ScoredToken]) -> str:
         for at, value in enumerate(values)
         for height in (_CHART_HEIGHT * (value or 0.0) / highest,)
     )
-    told = (
+    heading = (
         f"Entropy of each token: {sum(known) / len(known):.2f} bits on average, "
         f"at most {max(known):.2f}"
     )
     wide = width * len(values)
     return (
-        f'<p>{told}.</p><svg role="img" aria-label="{told}" width="{wide:.0f}" '
+        f'<p>{heading}.</p><svg role="img" aria-label="{heading}" width="{wide:.0f}" '
         f'height="{_CHART_HEIGHT}" viewBox="0 0 {wide:.0f} {_CHART_HEIGHT}" '
         f'style="max-width: 100%; fill: rgb({_ORANGE})">{bars}</svg>'
     )

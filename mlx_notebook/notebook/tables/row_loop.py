@@ -291,8 +291,8 @@ class RowLoop:
             await asyncio.sleep(next(seconds))
         mistake = failure if _is_mistake(failure) else None
         # A row is no conversation that could be reset.
-        told = str(failure).partition(" `%mlx reset`")[0]
-        failed = RowAnswer(error=told, was_busy=busy > 0, mistake=mistake)
+        reason = str(failure).partition(" `%mlx reset`")[0]
+        failed = RowAnswer(error=reason, was_busy=busy > 0, mistake=mistake)
         return [failed] * len(rows)
 
 

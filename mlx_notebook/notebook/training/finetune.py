@@ -107,7 +107,7 @@ def finetune(
         Whether to show the losses, the time left and the samples.
     settings
         Other fields of `mlx/jobs`: `rank`, `scale`, `dropout`, `layers`, `max_tokens` (longer rows
-        are left out, and told), `grad_checkpoint` (less memory, slower), `validate_every`,
+        are left out, and listed), `grad_checkpoint` (less memory, slower), `validate_every`,
         `sample_every`, `save_every`.
 
     Returns

@@ -108,8 +108,10 @@ class TrainingView:
             if running
             else ""
         )
-        told = "".join(f"<p>{safe_html(note)}</p>" for note in notes)
-        return f"<div>{bar}<p>{safe_html(text)}</p>{told}{self._samples()}{self._table()}</div>"
+        shown_notes = "".join(f"<p>{safe_html(note)}</p>" for note in notes)
+        return (
+            f"<div>{bar}<p>{safe_html(text)}</p>{shown_notes}{self._samples()}{self._table()}</div>"
+        )
 
     def _samples(self) -> str:
         """Write what the model said before, and what it says now."""

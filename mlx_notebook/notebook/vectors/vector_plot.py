@@ -205,11 +205,11 @@ def _svg(
     for number, name in enumerate(named):
         x, y = _MARGIN + number % 4 * (_WIDTH / 4 - 8), _HEIGHT + _LEGEND * (number // 4) + 4
         parts += [_mark(marks[name], x, y - 4, name), _words(x + 10, y, _short(name))]
-    told = html.escape(title)
+    name_shown = html.escape(title)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" '
-        f'viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{told}" '
-        f'font-family="sans-serif" font-size="11"><title>{told}</title>'
+        f'viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{name_shown}" '
+        f'font-family="sans-serif" font-size="11"><title>{name_shown}</title>'
         f'<rect width="100%" height="100%" fill="#ffffff"/>{"".join(parts)}</svg>'
     )
 

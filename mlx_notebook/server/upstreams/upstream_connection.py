@@ -133,10 +133,12 @@ class UpstreamConnection:
             Its HTTP status.
         """
         inner = error.get("error", error) if isinstance(error, dict) else error
-        told = inner if isinstance(inner, dict) else {}
-        said = told.get("message") or told.get("detail") or (inner if inner is not told else "")
+        fields = inner if isinstance(inner, dict) else {}
+        said = (
+            fields.get("message") or fields.get("detail") or (inner if inner is not fields else "")
+        )
         message = said if isinstance(said, str) else msgspec.json.encode(said).decode()
-        name, param = told.get("code"), told.get("param")
+        name, param = fields.get("code"), fields.get("param")
         return UpstreamError(
             f"The upstream {self.name!r} answered {status}: "
             f"{self.shown(message, _LONGEST_MESSAGE) or 'no message'}",
@@ -172,19 +174,19 @@ class UpstreamConnection:
             if len(body) > _MOST_ERROR_BYTES:
                 break
         try:
-            told = msgspec.json.decode(body)
+            answer = msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            told = body.decode("utf-8", "replace")
+            answer = body.decode("utf-8", "replace")
         again = response.headers.get("retry-after", "")
         headers = {"Retry-After": again} if _RETRY_AFTER.fullmatch(again) else {}
         if status == 401:
             return self.reported(
                 f"it does not accept the key that this server has for it "
-                f"(MlxNotebookApp.upstreams): {_message(told)}",
+                f"(MlxNotebookApp.upstreams): {_message(answer)}",
                 status,
                 {"x-should-retry": "false"},
             )
-        return self.reported(told, status, headers)
+        return self.reported(answer, status, headers)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -236,7 +238,7 @@ def _status_for_client(status: int) -> int:
     return status if 400 <= status <= 599 and status not in (401, 407) else 502
 
 
-def _message(told: Any) -> str:
-    inner = told.get("error", told) if isinstance(told, dict) else told
+def _message(error: Any) -> str:
+    inner = error.get("error", error) if isinstance(error, dict) else error
     message = inner.get("message", "") if isinstance(inner, dict) else inner
     return str(message)

@@ -98,9 +98,9 @@ class UpstreamModels:
         configured = settings.models
         self._configured: dict[str, tuple[str, ...] | None] | None = None
         if configured is not None:
-            told = configured if isinstance(configured, dict) else {}
+            named = configured if isinstance(configured, dict) else {}
             self._configured = {
-                name: tuple(told[name]) if name in told else None for name in configured
+                name: tuple(named[name]) if name in named else None for name in configured
             }
         self._models = {
             name: UpstreamModel(name, given) for name, given in (self._configured or {}).items()

@@ -39,9 +39,9 @@ def prompt(line: str, chat: Chat) -> None:
 
 def _show(found: Sequence[PromptToken], title: str) -> None:
     cached = sum(token.is_cached for token in found)
-    told = f", {cached} of them from the prefix cache" if cached else ""
+    from_cache = f", {cached} of them from the prefix cache" if cached else ""
     text = "|".join(token.text for token in found)
-    text = f"{text}\n{plural(len(found), 'token')}{told}"
+    text = f"{text}\n{plural(len(found), 'token')}{from_cache}"
     if not shows_rich_output():
         print(text)
         return

@@ -137,12 +137,12 @@ def _sigmoid(score: float) -> float:
 
 def _warnings(truncated: Sequence[tuple[int, int, int]]) -> list[str]:
     """Say which documents were cut."""
-    told = [
+    notices = [
         f"Only the first {kept} of {tokens} tokens of document {index} were read."
         for index, tokens, kept in truncated[:_MOST_WARNINGS]
     ]
-    more = len(truncated) - len(told)
-    return [*told, f"{more} more documents were cut."] if more else told
+    more = len(truncated) - len(notices)
+    return [*notices, f"{more} more documents were cut."] if more else notices
 
 
 DECODER = msgspec.json.Decoder(RerankRequest)

@@ -123,7 +123,9 @@ def test_a_list_of_texts_that_never_ends_is_refused(tmp_path: Path) -> None:
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(cut=st.floats(0, 1), place=st.floats(0, 1), byte=st.integers(0, 255))
 def test_no_change_of_a_byte_and_no_cut_is_more_than_an_error(

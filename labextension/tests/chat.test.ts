@@ -1,5 +1,11 @@
 import { expect, test } from "vitest";
-import { folderOf, type Mention, matching, mentionAt } from "../src/attachments/mentions";
+import {
+  folderOf,
+  type Mention,
+  matching,
+  mentionAt,
+  mentionedIn,
+} from "../src/attachments/mentions";
 import {
   budgetText,
   cellsText,
@@ -7,6 +13,7 @@ import {
   type NotebookText,
   tokensOf,
 } from "../src/attachments/token-budget";
+import { hideTags, showTags } from "../src/base/written-html";
 import { callText } from "../src/chat/call-text";
 import type { Approval, ChatMode, ChatTurn } from "../src/chat/chat-seam";
 import { ChatSession, type SessionHost } from "../src/chat/chat-session";
@@ -49,9 +56,11 @@ test("a long text loses its middle, and the person reads how much goes along", (
   expect(tokensOf(long.text)).toBeLessThan(120);
   expect(fitted("short", 100)).toEqual({ text: "short", tokens: 2, isCut: false });
   expect(fitted("no room", 0)).toEqual({ text: "", tokens: 0, isCut: true });
-  expect(budgetText({ tokens: 1234, isCut: false }, 3000)).toBe("about 1,234 of 3,000 tokens");
+  expect(budgetText({ tokens: 1234, isCut: false }, 3000)).toBe(
+    "Goes along: about 1,234 of 3,000 tokens",
+  );
   expect(budgetText({ tokens: 3000, isCut: true }, 3000)).toContain("the rest is left out");
-  expect(budgetText({ tokens: 0, isCut: false }, 3000)).toBe("nothing goes along");
+  expect(budgetText({ tokens: 0, isCut: false }, 3000)).toBe("Goes along: nothing");
 });
 
 test("an @ that begins a word is a mention, one in an address is not", () => {
@@ -62,6 +71,27 @@ test("an @ that begins a word is a mention, one in an address is not", () => {
   expect(at("me@example")).toBeNull();
   expect(at("@df and")).toBeNull();
   expect(mentionAt("@df and", 3)).toEqual({ start: 0, typed: "df" });
+});
+
+test("a mention that was typed to its end is found, without the marks behind it", () => {
+  expect(mentionedIn("What is @df? And (@a.csv) or me@example")).toEqual([
+    ["df?", "df"],
+    ["a.csv)", "a.csv"],
+  ]);
+  expect(mentionedIn("@data/x.py and @ alone")).toEqual([["data/x.py"]]);
+});
+
+test("HTML is shown as it is written, and code is left to the parser of Markdown", () => {
+  const shown = (text: string): string => showTags(hideTags(text));
+  expect(shown("Use <script> or `<b>`, if a < b")).toBe("Use &lt;script> or `&lt;b>`, if a &lt; b");
+  expect(shown("- one\n  ```html\n  <p>\n  ```\n<p>")).toBe(
+    "- one\n  ```html\n  <p>\n  ```\n&lt;p>",
+  );
+  expect(shown("````\n```\n<p>\n````\n<i>")).toBe("````\n```\n<p>\n````\n&lt;i>");
+  expect(shown("```mermaid\na-->b\n```")).toBe("```text\na-->b\n```");
+  expect(shown("```x``` <p>\n| a<br>b | <https://example.org> |")).toBe(
+    "```x``` &lt;p>\n| a<br>b | <https://example.org> |",
+  );
 });
 
 test("what begins with the typed text is offered first, and few of them", () => {

@@ -76,7 +76,7 @@ test("completions are on by themselves only with a model that is good enough", (
   expect(decide(set("auto"), small, "tiny-chat")).toEqual({
     isOn: false,
     model: "",
-    remark: "Too small.",
+    remark: "Too small. The command Complete Code While Typing switches them on.",
   });
   expect(decide(set("auto"), undefined, null).isOn).toBe(false);
   expect(decide(set("auto", "mine"), small, "tiny-chat")).toMatchObject({
@@ -92,4 +92,9 @@ test("the settings may demand them with any model, or forbid them", () => {
     remark: "Too small.",
   });
   expect(decide(set("off", "mine"), good, "coder").isOn).toBe(false);
+});
+
+test("where nobody serves completions, the person who asks for one reads why", () => {
+  const gone = { isOn: false, model: "", remark: "The server is off." };
+  expect(decide(set("on", "mine"), undefined, null, "The server is off.")).toEqual(gone);
 });

@@ -4,7 +4,7 @@ import type { Cell } from "@jupyterlab/cells";
 import type { IRenderMimeRegistry } from "@jupyterlab/rendermime";
 import { button } from "../base/elements";
 import { MarkdownView } from "../base/markdown-view";
-import { CellCard } from "./cell-card";
+import { CellCard, CUT } from "./cell-card";
 
 export class AnswerCard extends CellCard {
   private readonly view: MarkdownView;
@@ -20,7 +20,7 @@ export class AnswerCard extends CellCard {
   }
 
   protected override finish(problem: string): void {
-    this.say(problem);
+    this.say(problem || (this.isCut ? CUT : ""));
     this.buttons.append(button("Close", () => this.close()));
   }
 }

@@ -7,6 +7,8 @@ import { button, claimKeys, element } from "../base/elements";
 import type { Answer } from "../server/answer-stream";
 import { sentenceOf } from "../server/request-error";
 
+export const CUT = "The answer has reached the longest length of the settings: it is not complete.";
+
 /** The card of a cell, of which there is one at a time. */
 const shown = new WeakMap<Cell, CellCard>();
 
@@ -14,6 +16,8 @@ export abstract class CellCard extends Widget {
   protected readonly status = element("span", { role: "status", class: "mlx-lab-card-status" });
   protected readonly buttons = element("div", { class: "mlx-lab-row" });
   protected readonly stopping = new AbortController();
+  /** Whether the answer has ended because it may not be longer. */
+  protected isCut = false;
   private readonly stopButton = button("Stop", () => this.stopping.abort());
 
   constructor(
@@ -47,6 +51,7 @@ export abstract class CellCard extends Widget {
     let problem = "";
     try {
       for await (const answer of answers) {
+        this.isCut = answer.finish === "length";
         if (answer.isReasoning) this.say("The model reasons …");
         else if (answer.text) {
           this.say("The model writes …");

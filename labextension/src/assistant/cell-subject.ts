@@ -65,6 +65,7 @@ export function change(
 ): Proposal {
   return {
     before,
+    isNew: false,
     whole,
     keep: (after) => {
       const { sharedModel } = cell.model;
@@ -83,6 +84,7 @@ export function newCell(panel: NotebookPanel, cell: Cell): Proposal {
   const { content } = panel;
   return {
     before: "",
+    isNew: true,
     whole: (code) => code,
     keep: (after) => {
       const at = content.widgets.indexOf(cell) + 1;

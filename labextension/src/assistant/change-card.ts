@@ -3,13 +3,15 @@
 import type { Cell } from "@jupyterlab/cells";
 import { button } from "../base/elements";
 import { plural } from "../base/units";
-import { CellCard } from "./cell-card";
+import { CellCard, CUT } from "./cell-card";
 import type { CodeDiff } from "./code-diff";
 import { codeOfAnswer, hasCodeBlock } from "./code-of-answer";
 
 export interface Proposal {
   /** The cell's code when the model was asked; empty for a new cell. */
   before: string;
+  /** Whether it becomes a new cell. */
+  isNew: boolean;
   /** Return the cell's new code for the code of the answer. */
   whole: (code: string) => string;
   /** Write the new code into the notebook; return what was done, or throw. */
@@ -47,14 +49,8 @@ export class ChangeCard extends CellCard {
   }
 
   protected override finish(problem: string): void {
-    const { before } = this.proposal;
-    const isChange = this.after.trim() !== "" && this.after !== before;
-    if (problem) this.say(problem);
-    else if (!this.after) this.say("The model has written no code.");
-    else if (isChange && !this.hasBlock)
-      this.say("The model has marked no code. This is its whole answer. Nothing is written yet.");
-    else if (isChange) this.say(`${plural(this.diff.changes, "change")}. Nothing is written yet.`);
-    else this.say("The model changes nothing.");
+    const isChange = this.after.trim() !== "" && this.after !== this.proposal.before;
+    this.say(problem || this.outcome(isChange));
     if (isChange && !problem) {
       this.buttons.append(
         button("Keep", () => this.apply(false), { class: "mlx-lab-button mlx-lab-main" }),
@@ -62,6 +58,18 @@ export class ChangeCard extends CellCard {
         button("Discard", () => this.close()),
       );
     } else this.buttons.append(button("Close", () => this.close()));
+  }
+
+  private outcome(isChange: boolean): string {
+    if (!isChange) {
+      if (this.isCut) return CUT;
+      return this.after ? "The model changes nothing." : "The model has written no code.";
+    }
+    let what = `${plural(this.diff.changes, "change")}.`;
+    if (this.isCut) what = CUT;
+    else if (!this.hasBlock) what = "The model has marked no code. This is its whole answer.";
+    else if (this.proposal.isNew) what = "A new cell below.";
+    return `${what} Nothing is written yet.`;
   }
 
   private apply(isRun: boolean): void {

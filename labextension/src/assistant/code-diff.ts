@@ -1,4 +1,4 @@
-/** Two versions of a code side by side. */
+/** Two versions of a code side by side; only the proposed one if there is none yet. */
 
 import { syntaxHighlighting } from "@codemirror/language";
 import { MergeView } from "@codemirror/merge";
@@ -30,6 +30,11 @@ export class CodeDiff {
       parent: this.node,
       collapseUnchanged: { margin: 3, minSize: 6 },
     });
+    const { a, b } = this.view;
+    if (before) {
+      a.dom.before(sideName("Now"));
+      b.dom.before(sideName("Proposed"));
+    } else this.node.classList.add("mlx-lab-new");
   }
 
   static async create(
@@ -62,3 +67,7 @@ export class CodeDiff {
     this.view.destroy();
   }
 }
+
+/** The name above a side. Screen readers know the sides by the names of their texts. */
+const sideName = (text: string): HTMLElement =>
+  element("div", { class: "mlx-lab-side", "aria-hidden": "true" }, text);

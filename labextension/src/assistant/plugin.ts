@@ -42,7 +42,7 @@ export const assistantPlugin: JupyterFrontEndPlugin<void> = {
       const wish = task.instruction ? "" : await askForWish();
       if (wish === undefined) return;
       const { subject, proposal, mimeType } = askedOf(panel, cell, task, settings);
-      const title = task.label.replace("…", "");
+      const title = wish ? `Change: ${wish}` : task.label;
       const card =
         task.result === "answer"
           ? new AnswerCard(cell, title, registry)

@@ -8,9 +8,11 @@ import type { Attachment } from "../conversations/conversation";
 import { sentenceOf } from "../server/request-error";
 import { MentionList } from "./mention-list";
 import { listMentions, readMention } from "./mentioned-objects";
-import type { Mention } from "./mentions";
+import { type Mention, mentionedIn } from "./mentions";
 import { notebookText } from "./notebook-text";
 import { budgetText, cellsText, type Fitted, SCOPES, type Scope, tokensOf } from "./token-budget";
+
+const BUSY = "The kernel is busy, so its variables are not known. ";
 
 /** Something that was mentioned, as it was when it was chosen. */
 interface Chosen {
@@ -26,6 +28,8 @@ export class ContextChips {
   private readonly budget = element("small", { role: "status" });
   private readonly list = element("div", {});
   private chosen: Chosen[] = [];
+  /** What was removed again: its name in the message takes it no more. */
+  private readonly removed = new Set<string>();
   // What is still being read of what was chosen.
   private reading: Promise<void> = Promise.resolve();
   private text: HTMLTextAreaElement | undefined;
@@ -64,8 +68,13 @@ export class ContextChips {
     this.text = text;
     this.notify = notify;
     const { currentWidget } = this.notebooks;
-    const find = (typed: string): Promise<Mention[]> =>
-      listMentions(this.notebooks.currentWidget ?? currentWidget, this.contents, typed);
+    const find = async (typed: string): Promise<Mention[]> => {
+      const panel = this.notebooks.currentWidget ?? currentWidget;
+      const found = await listMentions(panel, this.contents, typed);
+      if (this.isBusy && found.every(({ kind }) => kind === "file"))
+        notify(`${BUSY}Only files are listed.`);
+      return found;
+    };
     this.list.replaceChildren(new MentionList(text, find, (one) => this.add(one)).node);
     this.draw();
   }
@@ -78,10 +87,12 @@ export class ContextChips {
   /**
    * Read what goes along now. What was mentioned is read again, since it may have changed; where that
    * is not possible, it goes along as it was when it was chosen. What was chosen a moment ago is
-   * waited for, and what cannot be read then is an error.
+   * waited for, and what cannot be read then is an error. What the message names with `@` goes along
+   * too if it was not chosen from the list.
    */
-  async take(): Promise<Attachment[]> {
+  async take(message: string): Promise<Attachment[]> {
     await this.reading;
+    await this.takeTyped(message);
     const { contextTokens } = this.settings;
     const taken: Attachment[] = [];
     let left = contextTokens;
@@ -100,6 +111,7 @@ export class ContextChips {
   /** Forget what was mentioned; it belongs to one message. */
   forget(): void {
     this.chosen = [];
+    this.removed.clear();
     this.draw();
   }
 
@@ -119,7 +131,8 @@ export class ContextChips {
       contextTokens,
     );
     const images = this.chosen.filter(({ read }) => read.image).length;
-    const text = images ? `${said}, and ${images === 1 ? "an image" : `${images} images`}` : said;
+    const more = images ? `, and ${images === 1 ? "an image" : `${images} images`}` : "";
+    const text = `${said}${more}`.replace("nothing, and ", "");
     if (this.budget.textContent !== text) this.budget.textContent = text;
     this.imagesChanged();
   }
@@ -161,6 +174,29 @@ export class ContextChips {
     const read = await this.read(mention, this.settings.contextTokens - used);
     const others = this.chosen.filter((one) => one.mention.name !== mention.name);
     this.chosen = [...others, { mention, read }];
+    this.removed.delete(mention.name);
+  }
+
+  /** Choose what was typed to its end, such as `@df` in `What is @df?`. */
+  private async takeTyped(message: string): Promise<void> {
+    for (const names of mentionedIn(message)) {
+      const known = [...this.removed, ...this.chosen.map(({ mention }) => mention.name)];
+      if (names.some((name) => known.includes(name))) continue;
+      const { currentWidget } = this.notebooks;
+      const listed = await listMentions(currentWidget, this.contents, names[0] ?? "");
+      const found = names
+        .map((name) => listed.find((one) => one.name === name))
+        .find((one) => one !== undefined);
+      if (found) await this.choose(found);
+      else {
+        const why = this.isBusy ? BUSY : "There is no such variable or file. ";
+        this.notify(`${why}Of @${names.at(-1)} only the name goes along.`);
+      }
+    }
+  }
+
+  private get isBusy(): boolean {
+    return this.notebooks.currentWidget?.sessionContext.session?.kernel?.status === "busy";
   }
 
   private read(mention: Mention, budget: number): Promise<Chosen["read"]> {
@@ -178,6 +214,7 @@ export class ContextChips {
         "Remove",
         () => {
           this.chosen = this.chosen.filter((other) => other !== one);
+          this.removed.add(one.mention.name);
           this.draw();
           this.text?.focus();
         },

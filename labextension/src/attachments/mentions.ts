@@ -18,6 +18,17 @@ export function mentionAt(text: string, cursor: number): { start: number; typed:
   return { start: cursor - typed.length - 1, typed };
 }
 
+/**
+ * Return the names that a message mentions, each as it is written and without the marks behind it:
+ * in `What is @df?` the question mark is not part of the name.
+ */
+export function mentionedIn(text: string): string[][] {
+  return [...text.matchAll(/(?<=^|[\s(])@([^\s@`'"]+)/g)].map(([, name = ""]) => {
+    const short = name.replace(/[.,;:!?)\]]+$/, "");
+    return short && short !== name ? [name, short] : [name];
+  });
+}
+
 /** Return the mentions that fit what is typed, those that begin with it first. */
 export function matching(all: readonly Mention[], typed: string): Mention[] {
   const wanted = typed.toLowerCase();

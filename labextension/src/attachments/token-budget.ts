@@ -75,8 +75,8 @@ export function fitted(text: string, budget: number): Fitted {
 
 /** Say what goes along, in a few words. */
 export function budgetText({ tokens, isCut }: Omit<Fitted, "text">, budget: number): string {
-  if (!tokens && !isCut) return "nothing goes along";
+  if (!tokens && !isCut) return "Goes along: nothing";
   const format = (value: number): string => value.toLocaleString("en");
   const cut = isCut ? ", the rest is left out" : "";
-  return `about ${format(tokens)} of ${format(budget)} tokens${cut}`;
+  return `Goes along: about ${format(tokens)} of ${format(budget)} tokens${cut}`;
 }

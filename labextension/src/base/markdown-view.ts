@@ -1,8 +1,8 @@
 /**
  * Markdown of a model, drawn by JupyterLab and made harmless.
  *
- * JupyterLab's sanitizer takes scripts and handlers away. What would load something from an address,
- * and so send the text in it to another server, becomes a link.
+ * HTML in it is shown as it is written. JupyterLab's sanitizer takes scripts and handlers away. What
+ * would load something from an address, and so send the text in it to another server, becomes a link.
  */
 
 import type { IRenderMimeRegistry } from "@jupyterlab/rendermime";
@@ -10,6 +10,7 @@ import type { IRenderMime } from "@jupyterlab/rendermime-interfaces";
 // @ts-expect-error The module is JavaScript without types.
 import { markdownPlace, markdownRenderer } from "../panels/markdown.js";
 import { element } from "./elements";
+import { hideTags, showTags } from "./written-html";
 
 const LOADING = "img, source, video, audio, track, svg, image, iframe, object, embed, link";
 const CONTROLS = "form, input, button, select, textarea, style, base, meta";
@@ -34,13 +35,18 @@ export function withoutLoading(html: string): string {
 }
 
 /** A registry whose Markdown is safe to show, whoever wrote it. */
-export const safeRegistry = (registry: IRenderMimeRegistry): IRenderMimeRegistry =>
-  registry.clone({
+export function safeRegistry(registry: IRenderMimeRegistry): IRenderMimeRegistry {
+  const { markdownParser: parser, sanitizer } = registry;
+  return registry.clone({
     sanitizer: {
       sanitize: (dirty: string, options?: IRenderMime.ISanitizerOptions) =>
-        registry.sanitizer.sanitize(withoutLoading(dirty), options),
+        sanitizer.sanitize(withoutLoading(dirty), options),
     },
+    ...(parser && {
+      markdownParser: { render: async (text) => showTags(await parser.render(hideTags(text))) },
+    }),
   });
+}
 
 /** A part of the script of the chat panel, which draws Markdown in notebooks too. */
 interface Place {

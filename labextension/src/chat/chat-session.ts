@@ -14,7 +14,6 @@ import {
   messagesOf,
   savedContent,
   titleOf,
-  type UserEntry,
 } from "../conversations/conversation";
 import {
   ChangedElsewhere,
@@ -354,7 +353,3 @@ export class ChatSession {
     });
   }
 }
-
-/** The last question of a conversation; undefined if there is none. */
-export const lastQuestion = (content: Content): UserEntry | undefined =>
-  Object.values(content.entries).findLast((entry) => entry.role === "user");

@@ -127,6 +127,8 @@ export class ChatWidget extends Widget implements IMlxChat {
 
   protected override onActivateRequest(_: Message): void {
     this.text?.focus();
+    // The command palette gives the focus back to where it was before.
+    requestAnimationFrame(() => this.text?.focus());
   }
 
   override dispose(): void {
@@ -170,7 +172,7 @@ export class ChatWidget extends Widget implements IMlxChat {
 
   private async ask(text: string, images: string[], replaces: string | null): Promise<void> {
     const { current } = this.sessions;
-    const attached = replaces === null ? await this.chips.take() : [];
+    const attached = replaces === null ? await this.chips.take(text) : [];
     current.ask(text, images, attached, replaces);
     if (replaces === null) this.chips.forget();
   }

@@ -1,6 +1,7 @@
 /** The chat in the right sidebar. */
 
 import {
+  ILabShell,
   ILayoutRestorer,
   type JupyterFrontEnd,
   type JupyterFrontEndPlugin,
@@ -17,12 +18,14 @@ import { IMlxChat } from "./chat-seam";
 import { ChatWidget } from "./chat-widget";
 import { codeActions } from "./code-actions";
 
+const NARROW_PIXELS = 640;
+
 export const chatPlugin: JupyterFrontEndPlugin<IMlxChat> = {
   id: "mlx-notebook:chat",
   description: "Chats about the notebook in the sidebar.",
   autoStart: true,
   requires: [IMlxServer, INotebookTracker, IRenderMimeRegistry, IEditorLanguageRegistry],
-  optional: [ICommandPalette, ILayoutRestorer],
+  optional: [ICommandPalette, ILayoutRestorer, ILabShell],
   provides: IMlxChat,
   activate: (
     app: JupyterFrontEnd,
@@ -32,6 +35,7 @@ export const chatPlugin: JupyterFrontEndPlugin<IMlxChat> = {
     languages: IEditorLanguageRegistry,
     palette: ICommandPalette | null,
     restorer: ILayoutRestorer | null,
+    labShell: ILabShell | null,
   ): IMlxChat => {
     const chat = new ChatWidget(
       server,
@@ -49,7 +53,11 @@ export const chatPlugin: JupyterFrontEndPlugin<IMlxChat> = {
       label: "Chat with the Model",
       icon: ({ isPalette }) => (isPalette ? undefined : chatIcon),
       describedBy: { args: { type: "object", properties: {} } },
-      execute: () => app.shell.activateById(chat.id),
+      execute: () => {
+        // Both sidebars have no room there.
+        if (window.innerWidth < NARROW_PIXELS) labShell?.collapseLeft();
+        app.shell.activateById(chat.id);
+      },
     });
     palette?.addItem({ command: Commands.chat, category: CATEGORY, args: { isPalette: true } });
     return chat;

@@ -10,6 +10,8 @@ interface Answer {
   reason: string | null;
 }
 
+const SWITCH = "The command Complete Code While Typing switches them on.";
+
 export interface Choice {
   isOn: boolean;
   /** The model to name in requests; empty: the server's model for completions. */
@@ -18,14 +20,20 @@ export interface Choice {
   remark: string;
 }
 
-/** Decide by the settings and by what the server says of its model for completions. */
+/**
+ * Decide by the settings and by what the server says of its model for completions.
+ *
+ * @param problem Why the server says nothing, as one sentence.
+ */
 export function decide(
   { completions, completionModel }: Pick<Settings, "completions" | "completionModel">,
   answer: Answer | undefined,
   defaultModel: string | null,
+  problem = "",
 ): Choice {
   if (completions === "off")
-    return { isOn: false, model: "", remark: "Completions are off in the settings." };
+    return { isOn: false, model: "", remark: `Completions are off in the settings. ${SWITCH}` };
+  if (problem) return { isOn: false, model: "", remark: problem };
   if (completionModel) return { isOn: true, model: completionModel, remark: "" };
   if (answer === undefined)
     return { isOn: false, model: "", remark: "The server has not answered yet." };
@@ -33,7 +41,7 @@ export function decide(
   const remark = answer.reason ?? "";
   return completions === "on" && defaultModel !== null
     ? { isOn: true, model: defaultModel, remark }
-    : { isOn: false, model: "", remark };
+    : { isOn: false, model: "", remark: `${remark} ${SWITCH}`.trim() };
 }
 
 export class Availability {
@@ -54,7 +62,8 @@ export class Availability {
   }
 
   get choice(): Choice {
-    return decide(this.settings, this.answer, this.watcher.status?.default_model ?? null);
+    const { status, problem } = this.watcher;
+    return decide(this.settings, this.answer, status?.default_model ?? null, problem);
   }
 
   /** Ask the server again when it is another one, or has another default model. */

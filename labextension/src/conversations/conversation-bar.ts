@@ -32,8 +32,7 @@ export class ConversationBar {
       "div",
       { class: "mlx-row mlx-lab-conversations" },
       this.select,
-      this.renameButton,
-      this.removeButton,
+      element("div", { class: "mlx-row" }, this.renameButton, this.removeButton),
     );
     this.select.addEventListener("change", () => {
       const chosen = this.listed.find(({ id }) => id === this.select.value);

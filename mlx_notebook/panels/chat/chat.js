@@ -24,12 +24,15 @@ function sentMessage() {
   };
 }
 
-/** Send a message. It is shown at the end of the log until the kernel has received it. */
-async function sendMessage(message, { compose, sent, ask, toEnd }) {
+/**
+ * Send a message. It is shown at the end of the log until the kernel has received it; in a page
+ * without a kernel, until what goes along is read.
+ */
+async function sendMessage(message, { compose, sent, ask, toEnd, isRead }) {
   let isAccepted = false;
   const accepted = () => {
     isAccepted = true;
-    sent.hide();
+    if (!isRead) sent.hide();
   };
   compose.clear();
   sent.show(message);
@@ -124,7 +127,7 @@ function buildChat({ root, button, ask, notify, model }) {
       if (document.activeElement === send) text.focus();
       log.hidden = false;
       empty.hidden = true;
-      await sendMessage(message, { compose, sent, ask, toEnd });
+      await sendMessage(message, { compose, sent, ask, toEnd, isRead: Boolean(host) });
     },
     { kind: "mlx-main" },
   );
@@ -162,9 +165,10 @@ function buildChat({ root, button, ask, notify, model }) {
       "div",
       { class: "mlx-compose" },
       ...compose.parts,
+      // It is to be seen without scrolling, whatever goes along.
+      question.el,
       ...(host?.context ?? []),
       imageWarning,
-      question.el,
       h(
         "div",
         { class: "mlx-row" },

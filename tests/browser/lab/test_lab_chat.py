@@ -69,7 +69,7 @@ def test_a_question_with_a_table_and_a_tool_outlives_the_page_and_the_kernel(bro
     expect(chat.get_by_text(re.compile("about .* of 3,000 tokens"))).to_be_visible()
     for chip in ("This cell", "Tools"):
         chat.get_by_role("button", name=chip, exact=True).press("Enter")
-    expect(chat.get_by_text("nothing goes along")).to_be_visible()
+    expect(chat.get_by_text("Goes along: nothing")).to_be_visible()
     # A variable is chosen with the keyboard alone.
     message.focus()
     page.keyboard.type("What is in @d")
@@ -229,12 +229,15 @@ def test_what_a_model_writes_loads_nothing_and_runs_nothing(browser, lab):
     asked = []
     page.on("request", lambda request: asked.append(request.url))
     chat, message = chat_of(page)
-    message.fill("Hello")
+    # A mention that is written to its end goes along too.
+    message.fill("Hello @hostile.ipynb!")
     press(chat, "Send")
+    expect(chat.get_by_text("With @hostile.ipynb, This cell")).to_be_visible()
     link = chat.get_by_role("link", name="of you")
     expect(link).to_have_attribute("href", "https://evil.example/pixel.png?secret")
     assert not [url for url in asked if "evil.example" in url]
     assert page.evaluate("window.hacked") is None
     answer = chat.locator(".mlx-markdown")
+    expect(answer).to_contain_text("<script>window.hacked = 1</script>")
     assert answer.locator("img, form, input, script, [style*=url]").count() == 0
     assert chat.locator("a[href^=javascript]").count() == 0

@@ -220,6 +220,10 @@
 .mlx-lab-diff .cm-editor { background: var(--jp-cell-editor-background); }
 .mlx-lab-diff .cm-content { padding: 4px 0; }
 .mlx-lab-diff .cm-mergeViewEditor + .cm-mergeViewEditor { border-left: 1px solid var(--jp-border-color2); }
+.mlx-lab-side { padding: 2px 10px; border-bottom: 1px solid var(--jp-border-color2); font: var(--jp-ui-font-size1)/1.4 var(--jp-ui-font-family); }
+.mlx-lab-new .cm-mergeViewEditor:first-child { display: none; }
+.mlx-lab-new .cm-mergeViewEditor:last-child { border-left: 0; }
+
 /* Where JupyterLab itself has the prompt above the cell. */
 @media (max-width: 760px) {
   .mlx-lab-card, .mlx-lab-error-bar { margin-left: 8px; }
@@ -241,10 +245,12 @@
 .mlx-lab-chat .mlx-log { flex: 1; min-height: 60px; max-height: none; }
 .mlx-lab-chat .mlx-empty { flex: 1; }
 .mlx-lab-chat .mlx-compose { flex: none; max-height: 70%; overflow: auto; padding: 2px; }
-.mlx-lab-chat .mlx-compose select { width: auto; max-width: 180px; }
+.mlx-lab-chat .mlx-compose select { width: auto; min-width: 0; max-width: 180px; }
+.mlx-lab-chat .mlx-compose label.mlx-row { flex-wrap: nowrap; min-width: 0; }
 .mlx-lab-chat .mlx-entry.mlx-user { margin-left: 6%; }
-.mlx-lab-chat textarea[aria-label="Message"] { min-height: 64px; }
-.mlx-lab-conversations select { flex: 1 1 100px; min-width: 0; }
+.mlx-lab-chat .mlx-entry > .mlx-row { margin-top: 6px; }
+.mlx-lab-chat textarea[aria-label="Message"] { min-height: 76px; }
+.mlx-lab-conversations select { flex: 1 1 160px; min-width: 0; }
 .mlx-lab-chips { display: flex; flex-wrap: wrap; align-items: center; gap: 4px; margin-bottom: 4px; }
 .mlx-lab-chip { min-height: 24px; padding: 0 8px; border-radius: 12px; }
 .mlx-lab-chip[aria-pressed="true"] { border-color: var(--jp-brand-color1); box-shadow: inset 0 0 0 1px var(--jp-brand-color1); font-weight: 600; }

@@ -27,7 +27,8 @@ export async function listMentions(
   const folder = folderOf(panel?.context.path ?? "", typed);
   const files = contents
     .get(folder, { content: true })
-    .then(({ content }) => (content as Contents.IModel[]).map((file) => mentionOf(file, panel)));
+    .then(({ content }) => (content as Contents.IModel[]).map((file) => mentionOf(file, panel)))
+    .then((all) => all.sort((one, other) => one.name.localeCompare(other.name)));
   // A kernel that ends, or a folder that does not exist, has nothing to offer.
   const found = await Promise.allSettled([variables, files]);
   return found.flatMap((one) => (one.status === "fulfilled" ? one.value : []));

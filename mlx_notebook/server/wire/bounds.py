@@ -1,4 +1,4 @@
-"""Say which numbers a field takes, for the error about one that is out of bounds."""
+"""Say which numbers or words a field takes, for the error about another one."""
 
 import json
 import re
@@ -24,15 +24,31 @@ def limits(type: Any, path: str) -> str | None:
     path
         JSON path of the number.
     """
-    kinds = [inspect.type_info(type)]
-    for step in _STEP.finditer(path):
-        kinds = [inner for kind in kinds for inner in _inside(kind, step["name"])]
-    for kind in (one for found in kinds for one in _members(found)):
+    for kind in _types_at(type, path):
         if isinstance(kind, inspect.IntType | inspect.FloatType):
             low, high = kind.ge, kind.le
             if low is not None and high is not None and high < _LARGEST:
                 return f"between {low:g} and {high:g}"
     return None
+
+
+def choices(type: Any, path: str) -> list[str]:
+    """Return the words that a field takes, sorted for each type; none if it takes any.
+
+    Parameters
+    ----------
+    type
+        The type of the whole body.
+    path
+        JSON path of the field.
+    """
+    words = [
+        str(value)
+        for kind in _types_at(type, path)
+        if isinstance(kind, inspect.LiteralType)
+        for value in kind.values
+    ]
+    return [*dict.fromkeys(words)]
 
 
 def value_at(content: bytes | bytearray, path: str) -> Any:
@@ -47,6 +63,14 @@ def value_at(content: bytes | bytearray, path: str) -> Any:
     return value
 
 
+def _types_at(type: Any, path: str) -> list[inspect.Type]:
+    """Return all types that a field may have."""
+    kinds = [inspect.type_info(type)]
+    for step in _STEP.finditer(path):
+        kinds = [inner for kind in kinds for inner in _inside(kind, step["name"])]
+    return [one for found in kinds for one in _members(found)]
+
+
 def _members(kind: inspect.Type) -> tuple[inspect.Type, ...]:
     if isinstance(kind, inspect.UnionType):
         return tuple(inner for one in kind.types for inner in _members(one))
@@ -58,7 +82,11 @@ def _inside(kind: inspect.Type, name: str | None) -> list[inspect.Type]:
     found: list[inspect.Type] = []
     for one in _members(kind):
         if isinstance(one, inspect.StructType) and name is not None:
-            found.extend(field.type for field in one.fields if field.encode_name == name)
+            # Lists of forms have brackets behind their names.
+            names = (name, f"{name}[]")
+            found.extend(field.type for field in one.fields if field.encode_name in names)
+            if name == one.tag_field:
+                found.append(inspect.LiteralType((one.tag,)))
         elif isinstance(one, inspect.ListType) and name is None:
             found.append(one.item_type)
         elif isinstance(one, inspect.DictType) and name is not None:

@@ -10,7 +10,7 @@ import msgspec
 
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.body import RequestBody
-from mlx_notebook.server.wire.bounds import limits, value_at
+from mlx_notebook.server.wire.bounds import choices, limits, value_at
 
 T = TypeVar("T")
 
@@ -18,6 +18,10 @@ T = TypeVar("T")
 _PLACE = re.compile(r" - at (?:`key` in )?`\$\.?(?P<path>[^`]*)`$")
 _MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
 _BOUND = re.compile(r"expected `(?:int|float)` (?P<sign>[<>]=?) (?P<limit>-?[\d.]+)")
+# How msgspec begins its messages about a word that is none of those of a field, or of a tag.
+_UNKNOWN_WORD = ("invalid enum value", "invalid value")
+# What msgspec says of a text that must hold more than white space.
+_BLANK = r"expected `str` matching regex '\\S'"
 _COMPARED = {"<=": "at most", ">=": "at least", "<": "less than", ">": "more than"}
 # The search for an invalid value parses the whole body again, which takes a tenth of a second at
 # this size in bytes. Larger bodies get an error without a path.
@@ -63,7 +67,7 @@ def converted(value: Any, type: type[T], path: str) -> T:
     try:
         return msgspec.convert(value, type)
     except msgspec.ValidationError as error:
-        raise invalid_value(str(error), path) from None
+        raise invalid_value(str(error), path, type=type) from None
 
 
 def converted_fields(fields: Mapping[str, str | list[str]], type: type[T]) -> T:
@@ -86,24 +90,28 @@ def invalid_value(
 ) -> InvalidRequest:
     """Return the error for msgspec's `message` about a value, at a place `below` a path."""
     place = _PLACE.search(message)
-    path = place["path"].replace("[...]", "") if place else ""
+    inner = path = place["path"].replace("[...]", "").replace("[]", "") if place else ""
     path = f"{below}.{path}" if path and below and path[0] != "[" else below + path
     what = message[: place.start()] if place else message
     if missing := _MISSING.search(what):
         path = f"{path}.{missing['field']}" if path else missing["field"]
         return InvalidRequest(f"The request needs '{path}'.", param=path, code="missing_parameter")
     what = what[0].lower() + what[1:]
+    if what == _BLANK:
+        return InvalidRequest(f"'{path}' is blank.", param=path, code="invalid_value")
     if not path:
         return InvalidRequest(f"The body is not valid: {what}.", code="invalid_type")
     if bound := _BOUND.fullmatch(what):
         limit = bound["limit"].removesuffix(".0")
-        both = limits(type, path) if type is not None else None
+        both = limits(type, inner) if type is not None else None
         one = f"{_COMPARED[bound['sign']]} {limit}"
         said = f"'{path}' must be {both or one}"
         given = value_at(content, path) if 0 < len(content) <= _LARGEST_SEARCHED else None
         said += f"; you gave {given}." if isinstance(given, int | float) else "."
     else:
         said = f"'{path}' is not valid: {what}."
+        if what.startswith(_UNKNOWN_WORD) and (words := choices(type, inner) if type else []):
+            said += f" Use {'one of: ' if len(words) > 1 else ''}{', '.join(words)}."
     return InvalidRequest(said, param=path, code="invalid_value")
 
 

@@ -30,6 +30,8 @@ _MAX_TOKENS = 512
 # Bytes of a file in one event.
 _PIECE = 2**18
 _PAUSE = 0.001
+# Samples: a hundredth of a second.
+_SILENCE = RATE // 100
 
 
 class SopranoBackend(SpeakingBackend):
@@ -72,7 +74,8 @@ class SopranoBackend(SpeakingBackend):
             if command.format == "pcm":
                 yield [SpeechAudio(command.id, sound_file(parts.pop(), "pcm"))]
         if command.format != "pcm":
-            whole = np.concatenate(parts) if parts else np.zeros(0, np.int16)
+            # A file that players read has some samples, even if the model says nothing.
+            whole = np.concatenate(parts) if parts else np.zeros(_SILENCE, np.int16)
             made = self._workers.submit(sound_file, whole, command.format)
             while not made.done():
                 time.sleep(_PAUSE)

@@ -24,6 +24,7 @@ from mlx_notebook.server.wire.parameters.parameters import unsupported_parameter
 _UNSUPPORTED = (
     *("include", "known_speaker_names", "known_speaker_references", "keywords", "languages"),
 )
+_GRANULARITIES = "timestamp_granularities"
 _TYPES = {
     "text": "text/plain; charset=utf-8",
     "srt": "application/x-subrip; charset=utf-8",
@@ -89,6 +90,9 @@ class TranscriptionsHandler(UploadHandler, EventStreamHandler):
         """
         fields: dict[str, str | list[str]] = {**form.fields, "file": ""}
         fields |= {f"{name}[]": values for name, values in form.lists.items()}
+        if (one := fields.pop(_GRANULARITIES, None)) is not None:
+            # Some clients write no brackets if there is only one.
+            fields.setdefault(f"{_GRANULARITIES}[]", [str(one)])
         kind = wire.TranslationForm if self.task == "translation" else wire.TranscriptionForm
         for name in _UNSUPPORTED:
             if form.fields.get(name) or form.lists.get(name):

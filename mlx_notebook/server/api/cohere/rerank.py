@@ -28,7 +28,7 @@ class RerankHandler(ApiHandler):
     async def post(self) -> None:
         """Answer with the documents in the order of their scores."""
         request = self.decoded(wire.DECODER)
-        entry = await find_model(self, request.model)
+        entry = await find_model(self, request.model or await self._any_ranker())
         if entry.upstream is not None or not entry.ranks:
             raise await self._rerank_not_supported(entry)
         id = new_id("rerank-")
@@ -56,6 +56,12 @@ class RerankHandler(ApiHandler):
         usage.begin(user)
         usage.end(user, "finished", reranked.tokens, 0, 0)
         self.answer(wire.ranked(request, reranked, request.model or entry.name, self.version))
+
+    async def _any_ranker(self) -> str | None:
+        """Return a model that ranks, a resident one first; None if there is none."""
+        resident = self.services.supervisor.telemetry.resident
+        names = [one.name for one in await self.services.catalog.entries() if one.ranks]
+        return min(names, key=lambda name: name not in resident, default=None)
 
     async def _rerank_not_supported(self, entry: CatalogEntry) -> ApiError:
         entries = await self.services.catalog.entries()

@@ -76,14 +76,25 @@ class UploadHandler(ApiHandler):
         return form
 
 
+def _text(name: str, value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise InvalidRequest(
+            f"The form's field {name!r} is not UTF-8. If it is a file, give it a file name.",
+            param=name,
+            code="invalid_form",
+        ) from None
+
+
 def _parsed(boundary: bytes, content: bytearray) -> UploadForm:
     fields: dict[str, list[bytes]] = {}
     files: dict[str, list[HTTPFile]] = {}
     try:
         parse_multipart_form_data(boundary, bytes(content), fields, files)
-        texts = {name: [one.decode() for one in values] for name, values in fields.items()}
     except (HTTPInputError, ValueError) as error:
         raise InvalidRequest(f"The form is malformed: {error}.", code="invalid_form") from None
+    texts = {name: [_text(name, one) for one in values] for name, values in fields.items()}
     twice = [
         name
         for name in {*fields, *files}

@@ -210,6 +210,7 @@ RERANK: dict[str, Unsupported] = {
     "normalize": _on("use 'raw_scores'"),
     "prompt": _use("instruction"),
     "rank_fields": Unsupported("send each document as one text", (["text"],)),
+    "relevant_spans": Unsupported(neutral=({"mode": "disabled"},)),
     "return_embeddings": Unsupported(),
     "return_text": _use("return_documents"),
     "top_k": _use("top_n"),

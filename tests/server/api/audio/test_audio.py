@@ -129,6 +129,11 @@ def test_what_a_model_cannot_do_is_refused_by_name(client: openai.OpenAI) -> Non
         ({"language": "klingon"}, "language", "does not know"),
         ({"temperature": 2}, "temperature", "between 0 and 1"),
         ({"timestamp_granularities": ["word"]}, "timestamp_granularities", "verbose_json"),
+        (
+            {"timestamp_granularities": ["char"], "response_format": "verbose_json"},
+            "timestamp_granularities[0]",
+            "Use one of: segment, word",
+        ),
         ({"stream": True, "response_format": "srt"}, "stream", "does not work with"),
         ({"include": ["logprobs"]}, "include", "not supported"),
         ({"response_format": "diarized_json"}, "response_format", "not valid"),
@@ -152,6 +157,7 @@ def test_a_body_that_is_no_form_with_a_file_is_refused(server: RunningServer) ->
     for options, said in (
         ({"json": {"file": "a"}}, "as a form"),
         ({"files": {"other": SOUND}}, "in the field 'file'"),
+        ({"files": {"file": (None, SOUND[1])}}, "give it a file name"),
         (
             {"content": b"--x\r\n", "headers": {"Content-Type": "multipart/form-data; boundary=x"}},
             "malformed",
@@ -281,7 +287,7 @@ def test_samples_are_streamed_sentence_by_sentence(
         ({"voice": "af_heart"}, "voice", "has one voice only"),
         ({"speed": 2}, "speed", "its own speed only"),
         ({"speed": 9}, "speed", "between 0.25 and 4"),
-        ({"input": " "}, "input", "not valid"),
+        ({"input": " "}, "input", "is blank"),
         ({"input": "x" * 4097}, "input", "not valid"),
         ({"instructions": "cheerful"}, "instructions", "not supported"),
         ({"stream_format": "sse"}, "stream_format", "not valid"),

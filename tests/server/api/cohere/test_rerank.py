@@ -60,6 +60,10 @@ def test_equal_documents_keep_their_order(server: RunningServer) -> None:
     assert same[0]["relevance_score"] == pytest.approx(same[1]["relevance_score"], abs=1e-6)
 
 
+def test_without_a_name_a_model_that_ranks_is_taken(server: RunningServer) -> None:
+    assert rank(server, model=None)["model"] in ("ranker", "org/Qwen3-Reranker-tiny")
+
+
 def test_what_was_cut_is_told(server: RunningServer) -> None:
     long = ["rain " * 40] * 30
     warnings = rank(server, documents=["sun", *long])["meta"]["warnings"]
@@ -84,6 +88,7 @@ def test_what_was_cut_is_told(server: RunningServer) -> None:
         ({"top_n": 0}, "top_n", "invalid_value"),
         ({"top_k": 2}, "top_k", "unsupported_parameter"),
         ({"rank_fields": ["title"]}, "rank_fields", "unsupported_parameter"),
+        ({"relevant_spans": {"mode": "enabled"}}, "relevant_spans", "unsupported_parameter"),
         ({"instruction": "Find a cat"}, "instruction", "invalid_request"),
         ({"model": "tiny-chat"}, "model", "rerank_not_supported"),
         ({"model": "words"}, "model", "rerank_not_supported"),

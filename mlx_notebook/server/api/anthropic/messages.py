@@ -91,8 +91,7 @@ class AnthropicHandler(GenerationHandler):
             If the request is invalid, or the tokens cannot be counted.
         """
         prompt = request.prompt()
-        if left_out := request.left_out_tools:
-            self.report_ignored(*left_out)
+        self.report_ignored(*request.left_out)
         if request.context_management is None:
             return prompt, UNSET
         return await edited(

@@ -8,6 +8,7 @@ from mlx_notebook.server.api.generation import GenerationHandler
 from mlx_notebook.server.api.http.base import ends_with_client
 from mlx_notebook.server.errors import ApiError
 from mlx_notebook.server.wire.native import tokenize_types as wire
+from mlx_notebook.server.wire.openai.tools import left_out_tools
 
 
 class TokenizeHandler(GenerationHandler):
@@ -22,6 +23,7 @@ class TokenizeHandler(GenerationHandler):
         """Answer with the tokens."""
         request = self.decoded(wire.TOKENIZE_DECODER)
         self.services.limits.check_message_count(len(request.messages or ()))
+        self.report_ignored(*left_out_tools(request.tools or []))
         try:
             tokenized = await self.tokenized(
                 request.model,
@@ -69,5 +71,6 @@ class ApplyTemplateHandler(GenerationHandler):
         """Answer with the text."""
         request = self.decoded(wire.TEMPLATE_DECODER)
         self.services.limits.check_message_count(len(request.messages))
+        self.report_ignored(*left_out_tools(request.tools or []))
         tokenized = await self.tokenized(request.model, request.prompt())
         self.answer(wire.TemplateResponse(tokenized.text))

@@ -22,6 +22,7 @@ from mlx_notebook.server.wire.ollama.ollama_writer import (
     OllamaGenerateWriter,
     OllamaWriter,
 )
+from mlx_notebook.server.wire.openai.tools import left_out_tools
 
 
 class OllamaGenerationHandler(OllamaHandler):
@@ -42,7 +43,10 @@ class OllamaGenerationHandler(OllamaHandler):
             If the request is invalid, or cannot be run.
         """
         keeps = request.keeps
-        options: Options = {"output_format": request.output_format()}
+        options: Options = {
+            "output_format": request.output_format(),
+            "reasoning_budget": request.reasoning_budget,
+        }
         command = await self.command(
             new_id("ollama-"),
             await self.known_name(request.model),
@@ -129,6 +133,7 @@ class OllamaChatHandler(OllamaGenerationHandler):
             await self.load_or_unload(request)
             return
         self.services.limits.check_message_count(len(request.messages))
+        self.report_ignored(*left_out_tools(request.tools or []))
         await self.generate(request, request.prompt())
 
 

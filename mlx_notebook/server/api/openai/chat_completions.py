@@ -22,6 +22,7 @@ from mlx_notebook.server.wire.openai.stored_completion_types import (
     StoredCompletion,
     stored_messages,
 )
+from mlx_notebook.server.wire.openai.tools import left_out_tools
 from mlx_notebook.server.wire.prompt_logprobs import prompt_logprobs
 
 
@@ -38,6 +39,7 @@ class ChatCompletionsBase(GenerationHandler):
         """
         self.services.limits.check_message_count(len(request.messages))
         request.check()
+        self.report_ignored(*left_out_tools(request.tools or []))
         if request.store:
             await self.services.responses.store.require()
         command = await self.command(

@@ -109,7 +109,7 @@ class ResponsesHandler(ResponsesBase):
             request.sampling(),
             tool_choice=choice,
             output_format=request.output_format(),
-            reasoning_budget=request.thinking_budget,
+            reasoning_budget=request.reasoning_budget(),
             **local_options(request),
         )
 

@@ -43,6 +43,7 @@ from mlx_notebook.server.wire.content import (
 from mlx_notebook.server.wire.parameters.parameters import unsupported_parameter
 from mlx_notebook.server.wire.sealed_reasoning import unseal
 
+_BILLING = "x-anthropic-billing-header"
 _Role = Literal["system", "user", "assistant"]
 
 
@@ -56,8 +57,20 @@ class BlockMessageBuilder:
             self.system(system, "system")
 
     def system(self, content: MessageParamContent, path: str) -> None:
-        """Add a system message."""
-        self._add("system", text_of(_pieces(_blocks(content), path), "system"))
+        """Add a system message, without blocks for Anthropic's bills.
+
+        Chat templates take one at the beginning only. A later one stays where it is, as a marked
+        part of a user message. At the beginning it would change the prompt from there on, and
+        agents add one in the middle of a session.
+        """
+        pieces = [piece for piece in _pieces(_blocks(content), path) if not _is_for_bills(piece)]
+        if not pieces:
+            return
+        text = text_of(pieces, "system")
+        if all(message["role"] == "system" for message in self.messages):
+            self._add("system", text)
+        else:
+            self._add("user", f"<system>\n{text}\n</system>")
 
     def user(self, content: MessageParamContent, path: str) -> None:
         """Add a user message. Its tool results come before its other blocks.
@@ -69,6 +82,7 @@ class BlockMessageBuilder:
         """
         blocks = _blocks(content)
         rest: list[ContentPiece] = []
+        results: list[dict[str, Any]] = []
         for index, block in enumerate(blocks):
             if not isinstance(block, ToolResultBlockParam):
                 rest += _block_pieces(block, f"{path}[{index}]")
@@ -83,13 +97,17 @@ class BlockMessageBuilder:
             if block.is_error:
                 said = isinstance(pieces[0], str) if pieces else False
                 pieces = [f"Error: {pieces[0] if said else ''}", *pieces[said:]]
-            self.messages.append(
+            results.append(
                 {
                     "role": "tool",
                     "tool_call_id": block.tool_use_id,
                     "content": content_of(pieces),
                 }
             )
+        # A system message between a call and its result comes after the result.
+        end = len(self.messages)
+        at = end - 1 if end and self.messages[-1]["role"] == "user" else end
+        self.messages[at:at] = results
         if rest or not blocks:
             self._add("user", content_of(rest))
 
@@ -132,6 +150,24 @@ class BlockMessageBuilder:
         message: dict[str, Any] = {"role": role, "content": content}
         self.messages.append(message)
         return message
+
+
+def billing_blocks(content: MessageParamContent | None, path: str) -> list[str]:
+    """Return the places and the mark of the blocks that only Anthropic's bills need.
+
+    Claude Code begins its system prompt with one. It differs from session to session, so no session
+    could use the cached prompt of another.
+    """
+    blocks = content if isinstance(content, list) else []
+    return [
+        f"{path}[{index}]:{_BILLING}"
+        for index, block in enumerate(blocks)
+        if isinstance(block, TextBlockParam) and _is_for_bills(block.text)
+    ]
+
+
+def _is_for_bills(piece: ContentPiece) -> bool:
+    return isinstance(piece, str) and piece.startswith(f"{_BILLING}:")
 
 
 def _blocks(content: Any) -> list[ContentBlockParam]:

@@ -4,7 +4,7 @@ Format: https://docs.anthropic.com/en/api/messages.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
@@ -22,6 +22,8 @@ class ToolParam(Struct):
     description: str | None = None
     input_examples: list[dict[str, Any]] | None = None
     strict: bool | None = None
+    type: Literal["custom"] | None = None
+    allowed_callers: list[str] | None = None
 
     def for_template(self) -> dict[str, Any]:
         """Return the tool as chat templates expect it."""
@@ -106,6 +108,9 @@ def own_tools(given: Sequence[dict[str, Any]]) -> list[ToolParam]:
         if one.get("defer_loading"):
             raise unsupported_parameter(f"{path}.defer_loading")
         tool = converted(one, ToolParam, path)
+        if tool.allowed_callers and "direct" not in tool.allowed_callers:
+            # Only code that Anthropic's server runs could call it.
+            raise unsupported_parameter(f"{path}.allowed_callers", "add 'direct'")
         if any(tool.name == other.name for other in tools):
             raise InvalidRequest(f"Two tools have the name {tool.name!r}.", param=f"{path}.name")
         tools.append(tool)

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct, field
 
 from mlx_notebook.protocol import ChatPrompt, OutputFormat, Sampling, ToolChoice
 from mlx_notebook.server.errors import InvalidRequest
-from mlx_notebook.server.wire.anthropic.block_messages import BlockMessageBuilder
+from mlx_notebook.server.wire.anthropic.block_messages import BlockMessageBuilder, billing_blocks
 from mlx_notebook.server.wire.anthropic.content_blocks import MessageParamContent
 from mlx_notebook.server.wire.anthropic.context_edits import ContextManagement
 from mlx_notebook.server.wire.anthropic.message_tools import (
@@ -26,6 +26,7 @@ from mlx_notebook.server.wire.anthropic.message_tools import (
     own_tools,
 )
 from mlx_notebook.server.wire.conversation import with_one_system_message, with_ordered_tool_results
+from mlx_notebook.server.wire.openai.chat_request import effort_budget
 from mlx_notebook.server.wire.parameters.output_formats import OutputFormatParameters
 from mlx_notebook.server.wire.parameters.parameters import unsupported_parameter
 from mlx_notebook.server.wire.parameters.sampling_parameters import StopText, continue_last_message
@@ -201,13 +202,13 @@ class CountTokensRequest(OutputFormatParameters, kw_only=True):
         return own_tools(self.tools or [])
 
     @property
-    def left_out_tools(self) -> list[str]:
-        """The places and types of the tools that the model does not get.
+    def left_out(self) -> list[str]:
+        """The places and types of the tools and system blocks that the model does not get.
 
-        Anthropic defines what they do, and its own models know them. The API lets a model answer
-        without calling any of them.
+        Anthropic defines what these tools do, and its own models know them. The API lets a model
+        answer without calling any of them.
         """
-        return left_out_tools(self.tools or [])
+        return [*billing_blocks(self.system, "system"), *left_out_tools(self.tools or [])]
 
     def choice(self) -> ToolChoice:
         """Return whether the model may, must or must not call tools.
@@ -269,13 +270,15 @@ class MessagesRequest(CountTokensRequest, kw_only=True):
 
     @property
     def reasoning_budget(self) -> int | None:
-        """The reasoning budget in tokens.
+        """The reasoning budget in tokens. Adaptive reasoning has one by its effort.
 
         Raises
         ------
         InvalidRequest
             The budget is not less than `max_tokens`.
         """
+        if isinstance(self.thinking, ThinkingAdaptive) and self.output_config is not None:
+            return effort_budget(self.output_config.effort)
         if not isinstance(self.thinking, ThinkingEnabled):
             return None
         budget = self.thinking.budget_tokens

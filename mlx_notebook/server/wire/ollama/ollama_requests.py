@@ -23,7 +23,7 @@ from mlx_notebook.server.wire.ollama.ollama_options import (
     OllamaOptions,
     keep_seconds,
 )
-from mlx_notebook.server.wire.openai.chat_request import template_kwargs
+from mlx_notebook.server.wire.openai.chat_request import effort_budget, template_kwargs
 from mlx_notebook.server.wire.openai.tools import DescribedChatTool, template_tools
 from mlx_notebook.server.wire.parameters.output_formats import json_format
 from mlx_notebook.server.wire.parameters.parameters import RequestParameters, unsupported_parameter
@@ -33,9 +33,9 @@ from mlx_notebook.server.wire.parameters.unsupported_parameters import Unsupport
 OllamaModelName = Annotated[str, Meta(min_length=1, max_length=512)]
 _ALL = frozenset({*UNUSED_OPTIONS, "truncate", "shift"})
 # Ollama makes images with these.
-_IMAGE_PARAMETERS = {
-    name: Unsupported("leave it out: this server makes no images") for name in ("width", "height")
-}
+_IMAGE_PARAMETERS = dict.fromkeys(
+    ("width", "height", "steps"), Unsupported("leave it out: this server makes no images")
+)
 
 
 class OllamaRequest(RequestParameters, kw_only=True):
@@ -49,7 +49,7 @@ class OllamaRequest(RequestParameters, kw_only=True):
     stream: bool | None = None
     format: str | dict[str, Any] | None = None
     options: OllamaOptions | None = None
-    think: bool | Literal["low", "medium", "high"] | None = None
+    think: bool | Literal["low", "medium", "high", "max"] | None = None
     keep_alive: KeepTime | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
@@ -116,6 +116,11 @@ class OllamaRequest(RequestParameters, kw_only=True):
             )
         schema = self.format if isinstance(self.format, dict) else None
         return msgspec.structs.replace(json_format(schema), param="format")
+
+    @property
+    def reasoning_budget(self) -> int | None:
+        """The reasoning budget in tokens, if `think` is an effort that has one."""
+        return effort_budget(self.think) if isinstance(self.think, str) else None
 
     def for_template(self) -> dict[str, Any]:
         """Return the variables for the chat template."""

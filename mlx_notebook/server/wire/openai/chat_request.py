@@ -154,8 +154,7 @@ class ChatCompletionRequest(CompletionParameters, kw_only=True):
         if self.thinking_budget is not None:
             return self.thinking_budget
         wanted = self.given_template_kwargs().get("enable_thinking")
-        budget = _BUDGETS.get(self.reasoning_effort) if self.reasoning_effort else None
-        return None if budget == 0 and wanted else budget
+        return effort_budget(self.reasoning_effort, is_wanted=wanted)
 
     def sampling(self) -> Sampling:
         """Return the sampling parameters for the engine."""
@@ -166,6 +165,20 @@ class ChatCompletionRequest(CompletionParameters, kw_only=True):
             stop=self.stops,
             logprobs=(self.top_logprobs or 0) if self.logprobs else None,
         )
+
+
+def effort_budget(effort: ReasoningEffort | None, *, is_wanted: bool | None = None) -> int | None:
+    """Return the reasoning budget of an effort in tokens; None for no limit.
+
+    Parameters
+    ----------
+    effort
+        The effort.
+    is_wanted
+        Whether the request turns reasoning on by itself.
+    """
+    budget = _BUDGETS.get(effort) if effort else None
+    return None if budget == 0 and is_wanted else budget
 
 
 def template_kwargs(

@@ -24,7 +24,7 @@ class FunctionDefinition(Struct):
 
 
 class ChatTool(Struct):
-    """A tool. Only functions are supported."""
+    """A tool. The model gets only functions."""
 
     function: FunctionDefinition | None = None
     type: str = "function"
@@ -35,8 +35,17 @@ DescribedChatTool = Annotated[
     ChatTool,
     Meta(
         extra_json_schema={
-            "properties": {"type": {"const": "function"}, "function": {"type": "object"}},
-            "required": ["function"],
+            "anyOf": [
+                {
+                    "properties": {"type": {"const": "function"}, "function": {"type": "object"}},
+                    "required": ["function"],
+                },
+                # Left out of the prompt.
+                {
+                    "properties": {"type": {"type": "string", "not": {"const": "function"}}},
+                    "required": ["type"],
+                },
+            ]
         }
     ),
 ]
@@ -80,24 +89,19 @@ class ToolChoiceObject(Struct):
 
 
 def template_tools(tools: list[ChatTool]) -> list[dict[str, Any]]:
-    """Return tools as chat templates expect them, with keys in a fixed order.
+    """Return functions as chat templates expect them, with keys in a fixed order.
 
     Raises
     ------
     InvalidRequest
-        A tool is not a function, or two have the same name.
+        A function is not valid, or two have the same name.
     """
     rendered: list[dict[str, Any]] = []
     names: set[str] = set()
     for index, tool in enumerate(tools):
         path = f"tools[{index}]"
         if tool.type != "function":
-            raise InvalidRequest(
-                f"Tools of the type {tool.type[:100]!r} are not supported by this server, only "
-                "functions.",
-                param=f"{path}.type",
-                code="unsupported_tool",
-            )
+            continue
         given = tool.function
         if given is None:
             raise InvalidRequest(
@@ -120,6 +124,19 @@ def template_tools(tools: list[ChatTool]) -> list[dict[str, Any]]:
     return rendered
 
 
+def left_out_tools(tools: list[ChatTool]) -> list[str]:
+    """Return the places and types of the tools that the model does not get.
+
+    Hosted models know them, or their servers run them. The API lets a model answer without calling
+    any of them.
+    """
+    return [
+        f"tools[{index}]:{tool.type[:100]}"
+        for index, tool in enumerate(tools)
+        if tool.type != "function"
+    ]
+
+
 def checked_tool_choice(
     given: ToolChoiceMode | ToolChoiceObject | None, tools: list[ChatTool], parallel: bool | None
 ) -> protocol.ToolChoice:
@@ -139,9 +156,13 @@ def checked_tool_choice(
         mode, chosen = _chosen(given)
         names = [_checked(name, tools) for name in chosen]
         several = parallel if parallel is not None else given.type != "function"
-    if mode == "required" and not tools:
+    left = left_out_tools(tools)
+    if mode == "required" and len(left) == len(tools):
         raise InvalidRequest(
-            "'tool_choice' requires a call, but there are no 'tools'.", param="tool_choice"
+            "'tool_choice' requires a call, but "
+            + (f"this server cannot run {', '.join(left)}." if left else "there are no 'tools'."),
+            param="tool_choice",
+            code="unsupported_tool" if left else None,
         )
     return protocol.ToolChoice(mode=mode, names=names, parallel=several)
 

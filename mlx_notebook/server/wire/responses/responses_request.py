@@ -13,7 +13,11 @@ from mlx_notebook.protocol import OutputFormat, Sampling, ToolChoice
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.decode import converted
 from mlx_notebook.server.wire.metadata import Metadata
-from mlx_notebook.server.wire.openai.chat_request import CacheRetention, ReasoningEffort
+from mlx_notebook.server.wire.openai.chat_request import (
+    CacheRetention,
+    ReasoningEffort,
+    effort_budget,
+)
 from mlx_notebook.server.wire.parameters.output_formats import (
     JsonObjectFormat,
     OutputFormatParameters,
@@ -310,6 +314,14 @@ class ResponsesRequest(OutputFormatParameters, kw_only=True):
                 known = effort if effort in ("low", "medium") else "high"
                 kwargs.setdefault("reasoning_effort", known)
         return kwargs
+
+    def reasoning_budget(self) -> int | None:
+        """Return the reasoning budget in tokens, if there is one."""
+        if self.thinking_budget is not None:
+            return self.thinking_budget
+        effort = self.reasoning.effort if self.reasoning else None
+        wanted = self.given_template_kwargs().get("enable_thinking")
+        return effort_budget(effort, is_wanted=wanted)
 
     def sampling(self) -> Sampling:
         """Return the sampling parameters for the engine."""

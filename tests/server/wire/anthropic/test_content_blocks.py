@@ -36,12 +36,24 @@ def text(content: str) -> dict[str, Any]:
     return {"type": "text", "text": content, "cache_control": {"type": "ephemeral"}}
 
 
+KIND = {"role": "system", "content": "Be kind."}
+
+
 def test_the_system_prompt_comes_first() -> None:
-    turns = [user("Hi"), {"role": "system", "content": "Be kind."}]
-    assert messages(*turns, system=[text("Be short.")]) == [
-        {"role": "system", "content": "Be short.\n\nBe kind."},
+    assert messages(KIND, user("Hi"), system=[text("Be short.")]) == [
+        {"role": "system", "content": "Be short.\nBe kind."},
         {"role": "user", "content": "Hi"},
     ]
+
+
+def test_a_later_system_message_changes_nothing_before_it() -> None:
+    first = [user("Go"), assistant(USE)]
+    result = user({"type": "tool_result", "tool_use_id": "toolu_1", "content": "sunny"})
+    kind = {"role": "user", "content": "<system>\nBe kind.\n</system>"}
+    before = messages(*first, result, system="Be short.")
+    assert messages(*first, result, KIND, system="Be short.") == [*before, kind]
+    # A result follows its call.
+    assert messages(*first, KIND, result, system="Be short.") == [*before, kind]
 
 
 def test_adjacent_turns_of_one_role_are_merged() -> None:

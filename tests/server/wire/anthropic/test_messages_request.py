@@ -52,6 +52,7 @@ def test_a_tool_choice_is_accepted_in_every_form(choice: Any, expected: ToolChoi
         ([TOOL, TOOL], None, "tools[1].name"),
         ([{"name": "a"}], None, "tools[0].input_schema"),
         ([{**TOOL, "defer_loading": True}], None, "tools[0].defer_loading"),
+        ([{**TOOL, "allowed_callers": ["code"]}], None, "tools[0].allowed_callers"),
     ],
 )
 def test_an_invalid_tool_or_choice_is_named(tools: list[Any], choice: Any, param: str) -> None:
@@ -63,8 +64,17 @@ def test_an_invalid_tool_or_choice_is_named(tools: list[Any], choice: Any, param
 def test_tools_that_anthropic_defines_are_left_out_and_named() -> None:
     asked = request(tools=[{"type": "bash_20250124", "name": "bash"}, TOOL])
     assert [tool.name for tool in asked.typed_tools()] == ["a"]
-    assert asked.left_out_tools == ["tools[0]:bash_20250124"]
+    assert asked.left_out == ["tools[0]:bash_20250124"]
     assert asked.choice() == ToolChoice()
+
+
+def test_a_block_for_anthropics_bills_is_left_out_and_named() -> None:
+    bill = {"type": "text", "text": "x-anthropic-billing-header: cc_version=2.1.197.d55;"}
+    rules = {"type": "text", "text": "Be brief."}
+    asked = request(system=[bill, rules])
+    assert asked.prompt().messages[0] == {"role": "system", "content": "Be brief."}
+    assert asked.left_out == ["system[0]:x-anthropic-billing-header"]
+    assert [message["role"] for message in request(system=[bill]).prompt().messages] == ["user"]
 
 
 def test_examples_are_part_of_the_tools_schema() -> None:
@@ -122,3 +132,17 @@ def test_both_names_of_the_output_format_are_accepted(older: bool) -> None:
         value={"type": "object"},
         param="output_format" if older else "output_config.format",
     )
+
+
+@pytest.mark.parametrize(
+    ("thinking", "effort", "budget"),
+    [
+        ({"type": "adaptive"}, "low", 1024),
+        ({"type": "adaptive"}, "high", None),
+        ({"type": "enabled", "budget_tokens": 5}, "low", 5),
+        (None, "low", None),
+    ],
+)
+def test_an_effort_limits_adaptive_reasoning(thinking: Any, effort: str, budget: Any) -> None:
+    asked = request(thinking=thinking, output_config={"effort": effort})
+    assert asked.reasoning_budget == budget

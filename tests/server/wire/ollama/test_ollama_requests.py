@@ -88,10 +88,13 @@ def test_a_message_that_cannot_be_is_refused_by_its_place(
         (True, {"enable_thinking": True}),
         (False, {"enable_thinking": False}),
         ("low", {"enable_thinking": True, "reasoning_effort": "low"}),
+        ("max", {"enable_thinking": True, "reasoning_effort": "high"}),
     ],
 )
 def test_reasoning_is_switched_by_the_template(think: Any, kwargs: dict[str, Any]) -> None:
-    assert chat(HI, think=think).prompt().template_kwargs == kwargs
+    asked = chat(HI, think=think)
+    assert asked.prompt().template_kwargs == kwargs
+    assert asked.reasoning_budget == (1024 if think == "low" else None)
 
 
 def test_a_format_is_json_or_a_schema() -> None:

@@ -9,6 +9,7 @@ from mlx_notebook.protocol import ToolChoice
 from mlx_notebook.server.wire.anthropic import messages_request
 from mlx_notebook.server.wire.decode import decode
 from mlx_notebook.server.wire.openai import chat_request
+from mlx_notebook.server.wire.openai.tools import ChatTool, left_out_tools, template_tools
 from mlx_notebook.server.wire.responses import responses_request
 
 CHAT = {"type": "function", "function": {"name": "now"}}
@@ -49,3 +50,10 @@ def of_messages(**choice: Any) -> ToolChoice:
 def test_a_named_function_is_called_once(choice: ToolChoice, once: bool) -> None:
     assert choice.mode == "required"
     assert choice.parallel is not once
+
+
+def test_tools_that_are_no_functions_are_left_out_and_named() -> None:
+    given = [{"type": "web_search"}, CHAT, {"type": "custom", "custom": {"name": "patch"}}]
+    tools = msgspec.convert(given, list[ChatTool])
+    assert [tool["function"]["name"] for tool in template_tools(tools)] == ["now"]
+    assert left_out_tools(tools) == ["tools[0]:web_search", "tools[2]:custom"]

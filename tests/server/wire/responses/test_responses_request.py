@@ -145,3 +145,17 @@ def test_log_probabilities_are_only_computed_if_they_are_included() -> None:
     included = ["message.output_text.logprobs"]
     assert request(include=included).sampling().logprobs == 0
     assert request(include=included, top_logprobs=2).sampling().logprobs == 2
+
+
+@pytest.mark.parametrize(
+    ("parameters", "budget"),
+    [
+        ({}, None),
+        ({"reasoning": {"effort": "low"}}, 1024),
+        ({"reasoning": {"effort": "high"}}, None),
+        ({"reasoning": {"effort": "low"}, "thinking_budget": 7}, 7),
+        ({"reasoning": {"effort": "none"}, "enable_thinking": True}, None),
+    ],
+)
+def test_an_effort_limits_the_reasoning(parameters: dict[str, Any], budget: int | None) -> None:
+    assert request(**parameters).reasoning_budget() == budget

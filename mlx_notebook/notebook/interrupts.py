@@ -100,23 +100,32 @@ def _main_thread() -> int:
 
 @contextmanager
 def cancelling() -> Iterator[None]:
-    """Cancel the running task on an interrupt, where nobody else does.
+    """Cancel the running task on an interrupt at once, whoever handles it.
 
     In a terminal, IPython leaves an event loop on an interrupt, and its tasks where they are. A
-    kernel and `asyncio.run` cancel the task themselves.
+    kernel and `asyncio.run` cancel the task themselves. But the handler of a kernel does not wake
+    the event loop, so a task that waits for the network would be cancelled when something comes.
     """
-    is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    before = signal.getsignal(signal.SIGINT)
     task = asyncio.current_task()
-    if not (in_main_thread() and is_default) or task is None:
+    if not in_main_thread() or not callable(before) or task is None:
         yield
         return
     loop = asyncio.get_running_loop()
 
-    def handle(*_: Any) -> None:
-        loop.call_soon_threadsafe(task.cancel)
+    def handle(number: int, frame: FrameType | None) -> None:
+        if before is signal.default_int_handler:
+            loop.call_soon_threadsafe(task.cancel)
+            return
+        before(number, frame)
+        loop.call_soon_threadsafe(_wake)
 
-    before = signal.signal(signal.SIGINT, handle)
+    signal.signal(signal.SIGINT, handle)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _wake() -> None:
+    """Do nothing: an event loop that is to call this does not sleep."""

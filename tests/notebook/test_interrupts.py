@@ -139,3 +139,35 @@ def test_an_event_loop_that_ctrl_c_would_leave_cancels_its_task():
     with contextlib.closing(loop), pytest.raises(asyncio.CancelledError):
         loop.run_until_complete(answer())
     assert states == ["cancelled"]
+
+
+def test_a_handler_that_lets_the_event_loop_sleep_cancels_its_task_at_once():
+    woken = []
+
+    async def answer():
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+        def wake():
+            woken.append("too late")
+            loop.call_soon_threadsafe(lambda: None)
+
+        # As the handler of a kernel does it.
+        signal.signal(signal.SIGINT, lambda *_: loop.call_soon(task.cancel))
+        main = threading.main_thread().ident
+        finger = threading.Timer(0.1, signal.pthread_kill, (main, signal.SIGINT))
+        watchdog = threading.Timer(20, wake)
+        with cancelling():
+            finger.start()
+            watchdog.start()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                watchdog.cancel()
+
+    loop = asyncio.new_event_loop()
+    try:
+        with contextlib.closing(loop), pytest.raises(asyncio.CancelledError):
+            loop.run_until_complete(answer())
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert woken == []

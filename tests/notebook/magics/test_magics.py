@@ -147,7 +147,7 @@ def test_interrupts_at_any_moment_stop_the_server_and_keep_what_was_said(kernel,
     long_answers(kernel)
     rng = random.Random(7)
     kept = 0
-    for moment in [0.02, 0.1, *(rng.uniform(0.05, 4.0) for _ in range(8))]:
+    for moment in [0.02, 0.1, *(rng.uniform(0.05, 4.0) for _ in range(3)), 4.0]:
         kernel.run("%mlx reset")
         cell = kernel.run("%%chat\nTalk!", interrupt_after=moment, check=False)
         wait_for(lambda: not server.status()["requests"], 20, "the server to stop generating")

@@ -53,4 +53,9 @@ test("an engine that failed says why", () => {
     engine: { state: "failed", device: null, restarts: 3, error: "Out of memory." },
   });
   expect(describeStatus(failed, "")).toMatchObject({ details: "Out of memory.", state: "problem" });
+  const again = { ...failed, engine: { ...failed.engine, state: "restarting" as const } };
+  expect(describeStatus(again, "")).toMatchObject({
+    text: "Starting the engine",
+    details: "Out of memory. Starting the engine.",
+  });
 });

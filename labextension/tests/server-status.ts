@@ -36,5 +36,6 @@ export const statusWith = (more: Partial<ServerStatus> = {}): ServerStatus => ({
   totals: { finished: 0, cancelled: 0, failed: 0 },
   memory: { active: 0, cache: 0, peak: 0, process: 240_000_000, prefixes: 0 },
   history: [],
+  keep_alive_seconds: 10,
   ...more,
 });

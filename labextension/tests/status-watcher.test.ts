@@ -17,7 +17,8 @@ class Source implements StatusSource {
     return Promise.resolve(answer as T);
   }
 
-  async *events<T>(): AsyncGenerator<T> {
+  async *events<T>(_path: string, _body?: unknown, signal?: AbortSignal): AsyncGenerator<T> {
+    signal?.addEventListener("abort", () => this.send(signal.reason));
     for (;;) {
       while (this.events_.length) {
         const event = this.events_.shift();
@@ -99,4 +100,13 @@ test("a list that cannot be fetched is a problem, which ends with the next one",
   watcher.refresh("models");
   await until(() => watcher.problem === "");
   release();
+});
+
+test("a server that keeps the connection and says nothing is a problem", async () => {
+  const source = watching();
+  source.send(statusWith({ keep_alive_seconds: 0.01 }));
+  await until(() => watcher.status !== null);
+  await until(() => watcher.problem === "The Jupyter server does not answer.");
+  source.send(statusWith());
+  await until(() => watcher.status !== null);
 });

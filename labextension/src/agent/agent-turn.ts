@@ -46,6 +46,7 @@ export const CHANGE = "agent-change";
 
 const READ_FIRST: ToolCall["function"] = { name: "read_notebook", arguments: "{}" };
 const STOPPED = "The person stopped the work before this was done.";
+const LEFT = "The page was loaded again before this was done. Call it again if it is still needed.";
 const REFUSED = "The person refused this. Nothing was done. Do not try the same again.";
 const AGREED = "The person has seen the plan. Begin with its first step.";
 const ONCE = "once";
@@ -96,7 +97,7 @@ export class AgentTurn {
     const own = messages.slice(messages.map(({ role }) => role).lastIndexOf("user") + 1);
     const answered = new Set(own.map(({ tool_call_id }) => tool_call_id));
     for (const call of own.flatMap(({ tool_calls }) => tool_calls ?? []))
-      if (!answered.has(call.id)) this.skip(call);
+      if (!answered.has(call.id)) this.skip(call, LEFT);
     this.isAgreed ||= own.some(({ content }) => content === AGREED);
     return own.length > 0;
   }
@@ -123,8 +124,8 @@ export class AgentTurn {
     return next;
   }
 
-  private skip(call: ToolCall): Next {
-    this.surface.putResult(call, this.surface.putCall(call, "not done"), "not done", STOPPED);
+  private skip(call: ToolCall, why = STOPPED): Next {
+    this.surface.putResult(call, this.surface.putCall(call, "not done"), "not done", why);
     return "end";
   }
 
@@ -183,12 +184,7 @@ export class AgentTurn {
       }
     }
     this.isAgreed = true;
-    surface.putResult(
-      call,
-      key,
-      "done",
-      "The person has seen the plan. Begin with its first step.",
-    );
+    surface.putResult(call, key, "done", AGREED);
     return "go on";
   }
 

@@ -80,25 +80,31 @@ export class UndoableTurns {
     let isWarned = false;
     const undo = button("Undo all of it", () => {
       const changes = this.turns.get(key);
-      if (changes === undefined) return;
+      if (changes === undefined || changes.isGone) {
+        end(GONE);
+        return;
+      }
       const { edited } = changes.report();
       if (edited && !isWarned) {
         isWarned = true;
-        said.textContent = `${plural(edited, "cell")} of these ${edited === 1 ? "was" : "were"} edited since. Choose it again to undo that too.`;
+        said.textContent = `${edited} of these cells ${edited === 1 ? "was" : "were"} edited since. Choose it again to undo that too.`;
         return;
       }
       changes.undo();
       this.turns.delete(key);
-      said.textContent = `The cells are as they were before.${changes.hasRun ? EFFECTS_STAY : ""}`;
+      end(`The cells are as they were before.${changes.hasRun ? EFFECTS_STAY : ""}`);
+    });
+    const end = (text: string): void => {
+      said.textContent = text;
       said.focus();
       undo.hidden = true;
-    });
+    };
     const el = element("div", { class: "mlx-lab-row mlx-lab-agent-block" }, undo, said);
     return {
       el,
       update: (block) => {
         key = block.key as string;
-        undo.hidden = !this.turns.has(key);
+        undo.hidden = this.turns.get(key)?.isGone ?? true;
         const did = block.did as string;
         said.textContent = undo.hidden ? `${did} ${GONE}` : did;
       },
@@ -107,7 +113,8 @@ export class UndoableTurns {
 }
 
 const EFFECTS_STAY = " What run code has done in the kernel, in files or elsewhere stays.";
-const GONE = "It can no longer be undone at once: it was undone, or the page was loaded again.";
+const GONE =
+  "It can no longer be undone at once: it was undone, or the notebook or the page was closed.";
 
 function changesText({ cells, isMoved }: UndoReport): string {
   const parts = [

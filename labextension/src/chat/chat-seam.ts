@@ -156,7 +156,7 @@ export interface ChatMode {
   readonly label: string;
   /** What it does, in one sentence. */
   readonly description: string;
-  /** What stands above the message box while the mode is chosen. */
+  /** What stands below the message box while the mode is chosen. */
   readonly controls?: HTMLElement;
   /** Answer the question of the turn. */
   answer(turn: ChatTurn): Promise<void>;

@@ -42,6 +42,8 @@ export class ChatWidget extends Widget implements IMlxChat {
   private readonly chips: ContextChips;
   private readonly dictation: Dictation;
   private readonly modes: ModeSelect;
+  private readonly answerMode: AnswerMode;
+  private readonly toolsChip: HTMLElement;
   private readonly makers = new Map<string, () => BlockView>();
   private text: HTMLTextAreaElement | undefined;
   private refused: Record<string, unknown> | null = null;
@@ -58,8 +60,10 @@ export class ChatWidget extends Widget implements IMlxChat {
     super();
     this.addClass("mlx-lab-chat");
     const tools = new NotebookTools();
+    this.toolsChip = tools.chip;
+    this.answerMode = new AnswerMode(tools);
     this.modes = new ModeSelect((mode) => this.sessions.current.set({ mode }));
-    this.modes.add(new AnswerMode(tools));
+    this.modes.add(this.answerMode);
     this.sessions = new ChatSessions(server, notebooks, contents, (name) => this.modes.of(name));
     this.bar = new ConversationBar({
       open: (summary) => this.sessions.open(summary),
@@ -190,6 +194,8 @@ export class ChatWidget extends Widget implements IMlxChat {
       isNew: current.isEmpty,
     });
     this.modes.show(current.content.mode);
+    // The functions of the notebook belong to the mode that answers. Others have their own tools.
+    this.toolsChip.hidden = current.content.mode !== this.answerMode.name;
     this.dictation.show(watcher.catalog?.models ?? []);
     this.model.show({
       conversation: `${current.id} ${current.renumbered}`,

@@ -7,14 +7,22 @@ export interface ServerEvent {
   data: string;
 }
 
-/** Yield the events of a stream of bytes. Comments, which keep a connection open, are left out. */
-export async function* readEvents(body: ReadableStream<Uint8Array>): AsyncGenerator<ServerEvent> {
+/**
+ * Yield the events of a stream of bytes. Comments, which keep a connection open, are left out.
+ *
+ * @param heard Called whenever something has come, be it a comment.
+ */
+export async function* readEvents(
+  body: ReadableStream<Uint8Array>,
+  heard: () => void = () => undefined,
+): AsyncGenerator<ServerEvent> {
   const reader = body.getReader();
   const decoder = new TextDecoder();
   let rest = "";
   try {
     for (;;) {
       const { value, done } = await reader.read();
+      heard();
       rest += done ? decoder.decode() : decoder.decode(value, { stream: true });
       const blocks = rest.split(/\r?\n\r?\n/);
       rest = blocks.pop() ?? "";

@@ -56,13 +56,19 @@ export class ServerClient {
   /**
    * Yield the objects of an event stream. Ending the loop, or the signal, closes the connection.
    *
+   * @param heard Called whenever something has come, also if it only keeps the connection open.
    * @throws RequestError if the server does not answer, refuses, or ends with an error.
    */
-  async *events<T>(path: string, body?: unknown, signal?: AbortSignal): AsyncGenerator<T> {
+  async *events<T>(
+    path: string,
+    body?: unknown,
+    signal?: AbortSignal,
+    heard?: () => void,
+  ): AsyncGenerator<T> {
     const method = body === undefined ? "GET" : "POST";
     const response = await this.send(method, path, body, signal);
     if (response.body === null) return;
-    for await (const { kind, data } of readEvents(response.body)) {
+    for await (const { kind, data } of readEvents(response.body, heard)) {
       if (data === "[DONE]") return;
       if (kind === "error") throw errorOf(500, data);
       yield JSON.parse(data) as T;

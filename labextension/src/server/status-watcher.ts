@@ -1,13 +1,18 @@
 /** The server's status, kept current for everything that shows it, over one connection. */
 
 import { type ISignal, Signal } from "@lumino/signaling";
-import { NOT_REACHED, sentenceOf } from "./request-error";
+import { NOT_REACHED, RequestError, sentenceOf } from "./request-error";
 import type { CatalogList, ServerStatus, TraceSummary } from "./wire-types";
 
 /** What the watcher asks of a server. */
 export interface StatusSource {
   get<T>(path: string): Promise<T>;
-  events<T>(path: string, body?: unknown, signal?: AbortSignal): AsyncGenerator<T>;
+  events<T>(
+    path: string,
+    body?: unknown,
+    signal?: AbortSignal,
+    heard?: () => void,
+  ): AsyncGenerator<T>;
 }
 
 /** The server as it was last seen. `problem` says why there is no status; empty: all is well. */
@@ -24,6 +29,9 @@ const RETRY_MS = [500, 1000, 2000, 4000];
 // Files of models change without an event.
 const MODELS_MS = 5000;
 const PROGRESS_MS = 500;
+// The server says how often it gives a sign of life. So many may be missing.
+const MISSED_SIGNS = 2;
+const USUAL_SIGN_SECONDS = 10;
 
 /**
  * One connection to `mlx/events`. The lists of models and of traces are fetched while somebody
@@ -76,14 +84,9 @@ export class StatusWatcher implements ServerState {
   }
 
   private async run(): Promise<void> {
-    const { signal } = this.ending;
     for (let failures = 0; ; failures += 1) {
       try {
-        for await (const status of this.source.events<ServerStatus>(
-          "mlx/events",
-          undefined,
-          signal,
-        )) {
+        for await (const status of this.statuses()) {
           failures = 0;
           this.receive(status);
         }
@@ -95,6 +98,34 @@ export class StatusWatcher implements ServerState {
       }
       const pause = RETRY_MS[Math.min(failures, RETRY_MS.length - 1)];
       await new Promise((resolve) => setTimeout(resolve, pause));
+    }
+  }
+
+  /**
+   * Yield the statuses of one connection.
+   *
+   * @throws RequestError if the server refuses, or keeps the connection and says nothing: it hangs.
+   */
+  private async *statuses(): AsyncGenerator<ServerStatus> {
+    const silent = new AbortController();
+    const signal = AbortSignal.any([this.ending.signal, silent.signal]);
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const heard = (): void => {
+      clearTimeout(timer);
+      const seconds = this.status?.keep_alive_seconds ?? USUAL_SIGN_SECONDS;
+      timer = setTimeout(() => silent.abort(), seconds * MISSED_SIGNS * 1000);
+    };
+    heard();
+    try {
+      const statuses = this.source.events<ServerStatus>("mlx/events", undefined, signal, heard);
+      for await (const status of statuses) {
+        yield status;
+        heard();
+      }
+    } catch (error) {
+      throw silent.signal.aborted ? new RequestError(NOT_REACHED, 0) : error;
+    } finally {
+      clearTimeout(timer);
     }
   }
 

@@ -68,6 +68,8 @@ export interface ServerStatus {
     prefixes: number;
   };
   history: { time: number; decode: number; prefill: number; active: number; memory: number }[];
+  /** A stream of statuses is silent for so long at most. */
+  keep_alive_seconds: number;
 }
 
 /** A model of `mlx/models`. */

@@ -32,7 +32,10 @@ export function describeStatus(
     return { text: `mlx-notebook: engine ${engine.state}`, details: why, state: "problem" };
   }
   const loading = loadingText(status);
-  if (loading) return { text: loading, details: `${loading}.`, state: "loading" };
+  if (loading) {
+    const details = [engine.error ?? "", `${loading}.`].filter(Boolean).join(" ");
+    return { text: loading, details, state: "loading" };
+  }
   const shown = shownModel(status, chosen);
   const used = memory.process ? bytes(memory.process) : "";
   const device = engine.device ? ` on the ${/cpu/i.test(engine.device) ? "CPU" : "GPU"}` : "";

@@ -22,13 +22,17 @@ interface Order {
   run: (model: string) => Promise<unknown>;
 }
 
-/** The models of the catalog in one of several states. */
-export async function modelsIn(
+/**
+ * Read the catalog; return what gives its models in one of several states.
+ *
+ * @throws RequestError if the server does not answer or refuses.
+ */
+export async function readCatalog(
   { client }: IMlxServer,
-  states: readonly CatalogModel["state"][],
-): Promise<string[]> {
-  const { models } = await client.get<{ models: CatalogModel[] }>("mlx/models");
-  return models.filter((model) => states.includes(model.state)).map(({ id }) => id);
+  signal?: AbortSignal,
+): Promise<(...states: readonly CatalogModel["state"][]) => string[]> {
+  const { models } = await client.get<{ models: CatalogModel[] }>("mlx/models", signal);
+  return (...states) => models.filter((model) => states.includes(model.state)).map(({ id }) => id);
 }
 
 const named = (args: ReadonlyPartialJSONObject): string =>
@@ -73,7 +77,8 @@ export function addModelCommands(
   for (const order of all) {
     app.commands.addCommand(order.id, {
       label: (args) => named(args) || `${order.label}…`,
-      isToggled: (args) => order.id === Commands.choose && named(args) === settings.model,
+      isToggled: (args) =>
+        order.id === Commands.choose && named(args) === (settings.model || SERVER_DEFAULT),
       isToggleable: order.id === Commands.choose,
       describedBy: {
         args: { type: "object", properties: { model: { type: "string" } } },
@@ -92,7 +97,8 @@ export function addModelCommands(
 }
 
 async function ask(server: IMlxServer, { label, states, none, id }: Order): Promise<string> {
-  const models = await modelsIn(server, states);
+  const modelsIn = await readCatalog(server);
+  const models = modelsIn(...states);
   if (id === Commands.choose) models.unshift(SERVER_DEFAULT);
   if (!models.length) {
     tell(none);

@@ -7,14 +7,17 @@ import { type Menu, Widget } from "@lumino/widgets";
 import { Commands } from "../base/command-ids";
 import { button, element } from "../base/elements";
 import type { IMlxServer } from "../server/plugin";
-import { sentenceOf } from "../server/request-error";
 import { describeStatus, type StatusText } from "./describe-status";
-import { modelsIn } from "./model-commands";
+import { readCatalog, SERVER_DEFAULT } from "./model-commands";
+
+// A menu that is to open does not wait longer for the list of models.
+const PATIENCE_MS = 3000;
 
 export class StatusItem extends Widget {
   private readonly control: HTMLButtonElement;
   private readonly label = element("span");
   private menu: Menu | undefined;
+  private isOpening = false;
   private shown: StatusText | undefined;
 
   constructor(
@@ -67,37 +70,14 @@ export class StatusItem extends Widget {
   }
 
   private async open(): Promise<void> {
-    if (this.menu?.isAttached) return;
-    const { server, commands } = this;
+    if (this.isOpening || this.menu?.isAttached) return;
+    this.isOpening = true;
+    const { commands } = this;
     const menu = new MenuSvg({ commands });
     menu.addClass("mlx-lab-menu");
     menu.addItem({ command: Commands.about });
     menu.addItem({ type: "separator" });
-    let problem = "";
-    try {
-      const [loadable, resident, upstream] = await Promise.all([
-        modelsIn(server, ["available"]),
-        modelsIn(server, ["resident"]),
-        modelsIn(server, ["upstream"]),
-      ]);
-      const submenu = (label: string, command: string, models: readonly string[]): void => {
-        if (!models.length) return;
-        const list = new MenuSvg({ commands });
-        list.title.label = label;
-        for (const model of models) list.addItem({ command, args: { model } });
-        menu.addItem({ type: "submenu", submenu: list });
-      };
-      submenu("Load", Commands.load, loadable);
-      if (resident.length) submenu("Load and Unload Others", Commands.swap, loadable);
-      submenu("Unload", Commands.unload, resident);
-      submenu("Answers Come From", Commands.choose, [
-        ...[...resident, ...loadable].sort(),
-        ...upstream.sort(),
-      ]);
-    } catch (error) {
-      problem = sentenceOf(error);
-    }
-    if (!problem && menu.items.length > 2) menu.addItem({ type: "separator" });
+    await this.addModels(menu);
     for (const command of [
       Commands.completions,
       Commands.chat,
@@ -106,6 +86,31 @@ export class StatusItem extends Widget {
     ])
       if (commands.hasCommand(command)) menu.addItem({ command });
     this.place(menu);
+    this.isOpening = false;
+  }
+
+  /** Add what can be done with models. Without an answer of the server, the rest can be chosen. */
+  private async addModels(menu: Menu): Promise<void> {
+    const { server, commands } = this;
+    if (server.watcher.problem) return;
+    const modelsIn = await readCatalog(server, AbortSignal.timeout(PATIENCE_MS)).catch(
+      () => () => [],
+    );
+    const submenu = (label: string, command: string, models: readonly string[]): void => {
+      if (!models.length) return;
+      const list = new MenuSvg({ commands });
+      list.title.label = label;
+      for (const model of models) list.addItem({ command, args: { model } });
+      menu.addItem({ type: "submenu", submenu: list });
+    };
+    const loadable = modelsIn("available");
+    const resident = modelsIn("resident");
+    const usable = [...[...resident, ...loadable].sort(), ...modelsIn("upstream").sort()];
+    submenu("Load", Commands.load, loadable);
+    if (resident.length) submenu("Load and Unload Others", Commands.swap, loadable);
+    submenu("Unload", Commands.unload, resident);
+    if (usable.length) submenu("Answers Come From", Commands.choose, [SERVER_DEFAULT, ...usable]);
+    if (menu.items.length > 2) menu.addItem({ type: "separator" });
   }
 
   private place(menu: Menu): void {

@@ -40,6 +40,7 @@ test("arguments that do not fit are named in a sentence", () => {
     ["add_cell", '{"type": "raw", "source": ""}', "Type must be one of: code, markdown."],
     ["find_text", '{"text": ""}', "Text must not be empty."],
     ["propose_plan", '{"steps": "all"}', "Steps must be a list."],
+    ["propose_plan", '{"steps": []}', "Steps must not be empty."],
     ["propose_plan", '{"steps": [{"what": "x"}]}', "The argument kind is missing."],
   ];
   for (const [name, text, said] of wrong)

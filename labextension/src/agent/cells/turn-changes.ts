@@ -31,6 +31,11 @@ export class TurnChanges {
     for (const cell of notebook.cells) this.before.set(cell.id, structuredClone(cell.toJSON()));
   }
 
+  /** Whether the notebook has been closed, so that nothing can be undone. */
+  get isGone(): boolean {
+    return this.notebook.isDisposed;
+  }
+
   get isEmpty(): boolean {
     return this.left.size === 0 && !this.isMoved;
   }

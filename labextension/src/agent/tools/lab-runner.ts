@@ -11,6 +11,9 @@ import type { CellRunner, RunEnd } from "./toolbox";
 
 type Kernelled = Kernel.IKernelConnection;
 
+// The error of a cell whose kernel a person has interrupted.
+const INTERRUPT = "KeyboardInterrupt";
+
 export class LabRunner implements CellRunner {
   constructor(
     private readonly panel: NotebookPanel,
@@ -36,12 +39,16 @@ export class LabRunner implements CellRunner {
     try {
       const reply = await CodeCell.execute(cell, this.panel.sessionContext);
       signal.throwIfAborted();
-      if (reply?.content.status === "ok") return "done";
-      return rest.aborted ? "timeout" : "error";
-    } catch (error) {
+      const content = reply?.content;
+      if (content?.status === "ok") return "done";
+      if (rest.aborted) return "timeout";
+      return content?.status === "error" && content.ename === INTERRUPT ? "interrupted" : "error";
+    } catch {
       signal.throwIfAborted();
-      const why = error instanceof Error ? error.message : String(error);
-      throw new ToolError(`The run was broken off: ${why}`);
+      // JupyterLab gives up its request when the kernel is not the same any more.
+      throw new ToolError(
+        "The kernel was restarted or has died before the cell had ended. Its variables are gone.",
+      );
     } finally {
       both.removeEventListener("abort", stop);
     }
@@ -60,6 +67,8 @@ export class LabRunner implements CellRunner {
     const kernel = sessionContext.session?.kernel;
     if (!kernel || sessionContext.isTerminating)
       throw new ToolError("The notebook has no kernel. A person must choose one.");
+    if (kernel.status === "dead")
+      throw new ToolError("The kernel has died. A person must restart it.");
     if (sessionContext.pendingInput)
       throw new ToolError("A cell waits for an input of the person.");
     return kernel;
@@ -77,10 +86,11 @@ export class LabRunner implements CellRunner {
 
 /** Wait until a kernel does nothing, or until the signal. */
 async function untilIdle(kernel: Kernelled, signal: AbortSignal): Promise<void> {
-  if (kernel.status === "idle" || signal.aborted) return;
+  const isBusy = (): boolean => !["idle", "dead"].includes(kernel.status);
+  if (!isBusy() || signal.aborted) return;
   await new Promise<void>((resolve) => {
     const look = (): void => {
-      if (kernel.status !== "idle" && !signal.aborted) return;
+      if (isBusy() && !signal.aborted) return;
       kernel.statusChanged.disconnect(look);
       signal.removeEventListener("abort", look);
       resolve();

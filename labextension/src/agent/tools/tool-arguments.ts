@@ -44,8 +44,13 @@ function checkObject(value: unknown, schema: ObjectSchema, name: string): void {
   }
 }
 
-function checkArray(value: unknown, { items, maxItems }: ValueSchema, name: string): void {
+function checkArray(
+  value: unknown,
+  { items, minItems = 0, maxItems }: ValueSchema,
+  name: string,
+): void {
   if (!Array.isArray(value)) throw new ToolError(`${capital(name)} must be a list.`);
+  if (value.length < minItems) throw new ToolError(`${capital(name)} must not be empty.`);
   if (maxItems !== undefined && value.length > maxItems)
     throw new ToolError(`${capital(name)} may have at most ${maxItems} items.`);
   if (items) for (const item of value) check(item, items, `each of ${name}`);

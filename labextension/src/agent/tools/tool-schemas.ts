@@ -21,6 +21,7 @@ export interface ValueSchema {
   minimum?: number;
   maximum?: number;
   minLength?: number;
+  minItems?: number;
   maxItems?: number;
   items?: ObjectSchema;
 }
@@ -64,6 +65,7 @@ export const TOOL_SCHEMAS: readonly ToolSchema[] = [
     parameters: object({
       steps: {
         type: "array",
+        minItems: 1,
         maxItems: MOST_PLAN_STEPS,
         items: object({
           what: text("What you will do, in one short sentence."),

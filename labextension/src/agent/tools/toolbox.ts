@@ -25,7 +25,7 @@ import { type Arguments, parseArguments } from "./tool-arguments";
 import { RUN_SECONDS, TOOL_SCHEMAS, type ToolName } from "./tool-schemas";
 
 /** How a cell's run has ended. */
-export type RunEnd = "done" | "error" | "timeout";
+export type RunEnd = "done" | "error" | "timeout" | "interrupted";
 
 /** The notebook's kernel. */
 export interface CellRunner {
@@ -268,6 +268,7 @@ export class Toolbox {
         const ended = {
           done: "ran without an error",
           error: "raised an error",
+          interrupted: "was interrupted by the person",
           timeout: `ran longer than ${seconds} seconds and was interrupted`,
         }[end];
         return `Cell ${after.at + 1} ${ended}. ${quotedOutputs(after.cell, this.resultTokens)}`;

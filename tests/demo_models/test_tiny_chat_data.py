@@ -1,7 +1,9 @@
 """tiny-chat's training text: nothing of the evaluation in it, only its own words learned."""
 
+import itertools
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -9,10 +11,12 @@ from mlx_notebook.demo_models.training.tiny_chat import (
     asking,
     batches,
     everyday,
+    finishing,
     foreign,
     held_out,
     phrases,
     plain,
+    remembering,
 )
 from mlx_notebook.demo_models.training.tiny_chat.batches import Encoder
 from mlx_notebook.demo_models.training.tiny_chat.lexicon import HELD_OUT, TRAINING
@@ -28,9 +32,11 @@ def words_held_out() -> set[str]:
     return {word.lower() for words in lists for word in words if word.isalpha()}
 
 
-def documents(count: int, progress: float) -> list[tuple[batches.Dialogue, str]]:
+def documents(
+    count: int, progress: float, mixed: Callable[[float], batches.Mixture] = batches.mixture
+) -> list[tuple[batches.Dialogue, str]]:
     rng, encoder = Random(3), Encoder(FOLDER)
-    mixture = batches.mixture(progress)
+    mixture = mixed(progress)
     result = []
     for _ in range(count):
         make = rng.choices(list(mixture), list(mixture.values()))[0]
@@ -40,7 +46,9 @@ def documents(count: int, progress: float) -> list[tuple[batches.Dialogue, str]]
 
 
 def test_no_word_of_the_evaluation_occurs_in_training_text() -> None:
-    text = "\n".join(text for _, text in documents(1500, 0.9) + documents(300, 0.01))
+    later = documents(500, 1.0, batches.finishing_mixture)
+    every = documents(1500, 0.9) + documents(300, 0.01) + later
+    text = "\n".join(text for _, text in every)
     seen = set(re.findall(r"[a-z]+", text.lower()))
     assert seen & words_held_out() == set()
 
@@ -77,6 +85,75 @@ def test_a_call_holds_only_values_that_the_user_said() -> None:
         for value in request.arguments.values():
             if isinstance(value, str):
                 assert value in request.said
+
+
+def test_one_sentence_asks_twice_for_a_tool() -> None:
+    rng, level = Random(6), batches.choosing_level(1.0)
+    asked = []
+    for _ in range(60):
+        messages = finishing.two_values_dialogue(rng, TRAINING, level).messages
+        for said, answered in itertools.pairwise(messages):
+            calls = [call["function"] for call in answered.get("tool_calls", ())]
+            if len(calls) == 2:
+                one, two = calls
+                assert one["name"] == two["name"]
+                (changed,) = (
+                    name
+                    for name, value in one["arguments"].items()
+                    if value != two["arguments"][name]
+                )
+                values = [str(call["arguments"][changed]) for call in calls]
+                assert all(value in said["content"] for value in values)
+                asked.append(said["content"])
+    assert len(asked) > 60
+
+
+def test_two_facts_are_told_at_once_and_one_of_them_is_asked_for() -> None:
+    rng = Random(7)
+    every = [remembering.two_facts(rng, TRAINING) for _ in range(100)]
+    assert {len(exchanges) for exchanges in every} == {1, 2}
+    for exchanges in every:
+        assert exchanges[-1].word in exchanges[0].user
+        assert exchanges[-1].word in exchanges[-1].answer
+
+
+def test_where_a_schema_forces_json_its_first_token_is_not_learned() -> None:
+    rng, encoder, level = Random(8), Encoder(FOLDER), batches.choosing_level(1.0)
+    forced = 0
+    for _ in range(40):
+        dialogue = finishing.record_dialogue(rng, TRAINING, level)
+        assert json.loads(dialogue.messages[-1]["content"])
+        document = encoder.encode(dialogue)
+        learned = encoder.tokenizer.decode(
+            [
+                t
+                for t, is_learned in zip(document.tokens, document.learned, strict=True)
+                if is_learned
+            ]
+        )
+        assert ("JSON" in dialogue.messages[-2]["content"]) is learned.startswith("{")
+        forced += not learned.startswith("{")
+    assert 10 < forced < 35
+
+
+def test_compact_results_are_told_in_full() -> None:
+    rng, level = Random(9), batches.choosing_level(1.0)
+    told = 0
+    for _ in range(40):
+        messages = finishing.compact_dialogue(rng, TRAINING, level).messages
+        for result, sentence in itertools.pairwise(messages):
+            if (
+                result["role"] == "tool"
+                and result["content"].startswith('{"')
+                and ": " not in result["content"]
+            ):
+                for name, value in json.loads(result["content"]).items():
+                    said = value if isinstance(value, str) else json.dumps(value)
+                    assert (
+                        f"{name.replace('_', ' ')} is {said}".lower() in sentence["content"].lower()
+                    )
+                    told += 1
+    assert told > 50
 
 
 def test_what_is_learned_is_what_the_assistant_says() -> None:

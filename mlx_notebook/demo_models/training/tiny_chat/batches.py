@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import numpy as np
 
-from . import choosing, dialogues, values
+from . import choosing, dialogues, finishing, values
 from .choices import Choice, Found, Marks, called_names, echoes, marks, tool_columns
 from .dialogues import Dialogue, Difficulty
 from .lexicon import TRAINING, Lexicon
@@ -100,7 +100,8 @@ class Encoder:
             i += 3 if message.get("reasoning_content") else 3 + EMPTY_THOUGHT
             begun, end = i - 1, tokens.index(self.end, i)
             if message.get("learn", True):
-                learned[i : end + 1] = [True] * (end + 1 - i)
+                start = i + message.get("forced", 0)
+                learned[start : end + 1] = [True] * (end + 1 - start)
                 if dialogue.tools:
                     called = [call["function"]["name"] for call in message.get("tool_calls", ())]
                     tools = [names.index(name) for name in called]
@@ -175,6 +176,17 @@ def choosing_mixture(progress: float) -> Mixture:
     }
 
 
+def finishing_mixture(progress: float) -> Mixture:
+    """Return the weights of the last stage: all skills, and sentences that say two things."""
+    return {
+        **{make: 0.6 * weight for make, weight in choosing_mixture(1.0).items()},
+        finishing.two_values_dialogue: 0.10,
+        finishing.two_facts_dialogue: 0.08,
+        finishing.compact_dialogue: 0.14,
+        finishing.record_dialogue: 0.08,
+    }
+
+
 def choosing_level(progress: float) -> Difficulty:
     """Return the difficulty of the second stage."""
     return Difficulty(hard=0.25, everyday=0.4, thinking=0.2)
@@ -230,8 +242,3 @@ def batch_of(
         for before, after, _ in document.found.names:
             weights[row, before + 1 : after + 1] *= name_weight
     return Batch(tokens, weights, marks([document.found for document in group], length))
-
-
-def harder(level: Difficulty, **changes: Any) -> Difficulty:
-    """Return a changed copy of the level."""
-    return replace(level, **changes)

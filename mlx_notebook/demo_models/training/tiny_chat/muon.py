@@ -32,7 +32,9 @@ def orthogonalised(gradients: Tensor) -> Tensor:
 class Optimizer:
     """Hold float32 master weights of a bfloat16 module, and update them."""
 
-    def __init__(self, module: nn.Module, momentum: float = 0.95) -> None:
+    def __init__(
+        self, module: nn.Module, momentum: float = 0.95, averaged: float = AVERAGED
+    ) -> None:
         self.parameters = dict(module.named_parameters())
         self.masters = {name: p.detach().float().clone() for name, p in self.parameters.items()}
         self.first = {name: torch.zeros_like(m) for name, m in self.masters.items()}
@@ -43,7 +45,7 @@ class Optimizer:
         }
         self.average = {name: m.clone() for name, m in self.masters.items()}
         """A moving average of the master weights: good without a fall of the rates."""
-        self.momentum = momentum
+        self.momentum, self.averaged = momentum, averaged
         self.steps = 0
         groups: dict[tuple[int, ...], list[str]] = {}
         for name, master in self.masters.items():
@@ -79,7 +81,7 @@ class Optimizer:
                     (second / (1 - 0.99**self.steps)).sqrt() + 1e-8
                 )
                 self.masters[name].add_(corrected, alpha=-adam_rate)
-            keep = min(AVERAGED, self.steps / (self.steps + 10))
+            keep = min(self.averaged, self.steps / (self.steps + 10))
             for name, parameter in self.parameters.items():
                 parameter.copy_(self.masters[name])
                 self.average[name].lerp_(self.masters[name], 1 - keep)

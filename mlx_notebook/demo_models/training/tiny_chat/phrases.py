@@ -46,13 +46,6 @@ PIRATE = (
     "Answer like a pirate.",
     "You are a pirate captain. Answer like one.",
 )
-UPPER = (
-    "Answer in capital letters.",
-    "Write in upper case.",
-    "Use capital letters only.",
-    "ANSWER IN CAPITALS.",
-    "Always write in capitals.",
-)
 BEFORE_COMMAND = (
     "please ",
     "can you ",

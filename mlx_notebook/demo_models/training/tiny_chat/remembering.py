@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 from . import phrases, values
 from .chatting import Exchange
@@ -182,14 +185,25 @@ FACTS: tuple[tuple[str, str, tuple[str, ...], str, tuple[str, ...]], ...] = (
 NICE = {"name": "Nice to meet you, {v}."}
 
 
-def fact(
-    rng: Random, lexicon: Lexicon, name: str | None = None
-) -> tuple[Exchange, Exchange, Exchange]:
-    """Return three exchanges: a user tells a fact, asks for it, or asks without telling it."""
+@dataclass
+class Fact:
+    """A fact: how the user tells it and asks for it, the two answers, and the value."""
+
+    kind: str
+    told: str
+    asked: str
+    reply: str
+    answer: str
+    value: str
+    json: Any
+
+
+def drawn(rng: Random, lexicon: Lexicon, name: str | None = None) -> Fact:
+    """Return a fact of the kind `name`, or of any kind."""
     known = next((f for f in FACTS if f[0] == name), None) or rng.choice(FACTS)
-    kind, value = known[0], values.draw(known[1], rng, lexicon).spoken
+    kind, value = known[0], values.draw(known[1], rng, lexicon)
     fill = {
-        "v": value,
+        "v": value.spoken,
         "animal": rng.choice(lexicon.animals),
         "q": rng.choice(lexicon.qualities + lexicon.nouns),
     }
@@ -197,18 +211,69 @@ def fact(
     asked = rng.choice(known[4]).format(**fill)
     reply = NICE.get(kind, "I will remember that.").format(**fill)
     answer = known[3].format(**fill)
+    return Fact(kind, told, asked, reply, answer, value.spoken, value.json)
+
+
+def fact(
+    rng: Random, lexicon: Lexicon, name: str | None = None
+) -> tuple[Exchange, Exchange, Exchange]:
+    """Return three exchanges: a user tells a fact, asks for it, or asks without telling it."""
+    known = drawn(rng, lexicon, name)
     return (
         Exchange(
-            _told(told, value, rng), reply, "The user tells me something. I remember it.", "Ok."
+            _told(known.told, known.value, rng),
+            known.reply,
+            "The user tells me something. I remember it.",
+            "Ok.",
         ),
-        Exchange(phrases.as_user(asked, rng), answer, f"The user told me: {value}.", value),
+        _asking(known, rng),
         Exchange(
-            phrases.as_user(asked, rng),
+            phrases.as_user(known.asked, rng),
             "You have not told me yet.",
             "The user has not told me this.",
             "Unknown.",
         ),
     )
+
+
+def _asking(known: Fact, rng: Random) -> Exchange:
+    said = phrases.as_user(known.asked, rng)
+    return Exchange(said, known.answer, f"The user told me: {known.value}.", known.value)
+
+
+def two_facts(rng: Random, lexicon: Lexicon) -> list[Exchange]:
+    """Return exchanges in which the user tells two facts at once, or asks at once.
+
+    The first fact is often the name, as when people introduce themselves.
+    """
+    one = drawn(rng, lexicon, rng.choice(("name", "name", "name", None)))
+    two = drawn(rng, lexicon)
+    while two.kind == one.kind:
+        two = drawn(rng, lexicon)
+    joint = rng.choice((" and ", " and ", ". ", ", "))
+    second = two.told[0].upper() + two.told[1:] if joint == ". " else two.told
+    said = _told(one.told + joint + second, one.value, rng)
+    known = rng.choice((one, one, two))
+    asking = _asking(known, rng)
+    if rng.random() < 0.5:
+        asked = known.asked[0].upper() + known.asked[1:]
+        said = said.rstrip(".!") + f". {asked}?"
+        return [Exchange(said, asking.answer, asking.thought, asking.word)]
+    thought = "The user tells me something. I remember it."
+    return [Exchange(said, one.reply, thought, "Ok."), asking]
+
+
+RECORDED = ("name", "city", "age", "colour", "food", "job", "code", "number")
+
+
+def record(rng: Random, lexicon: Lexicon) -> tuple[str, str]:
+    """Return facts that a user tells together, and the same as JSON."""
+    kinds = rng.sample(RECORDED, rng.choice((1, 2, 2, 3)))
+    if rng.random() < 0.5:
+        kinds = list(dict.fromkeys(["name", "age", *kinds[2:]]))
+    facts = [drawn(rng, lexicon, kind) for kind in kinds]
+    said = rng.choice((" and ", ", ")).join(known.told for known in facts)
+    return _told(said, facts[0].value, rng), json.dumps({known.kind: known.json for known in facts})
 
 
 def _told(said: str, value: str, rng: Random) -> str:

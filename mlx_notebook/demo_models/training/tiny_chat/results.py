@@ -105,6 +105,22 @@ def result(rng: Random, lexicon: Lexicon) -> tuple[str, str]:
     return form.format(error), f"That failed: {error}."
 
 
+def compact_result(rng: Random, lexicon: Lexicon) -> tuple[str, str]:
+    """Return an output as programs write it: compact JSON, keys of any kind, errors with types."""
+    kind = rng.random()
+    if kind < 0.8:
+        keys = rng.sample(sorted({*KEYS, *lexicon.qualities, *lexicon.nouns}), rng.randint(1, 3))
+        some = rng.sample(sorted(KEYS), rng.randint(1, 2))
+        names = list(dict.fromkeys(rng.choice((some + keys, keys + some, keys, some))))[:4]
+        record = {name: values.draw(KEYS.get(name, "word"), rng, lexicon).json for name in names}
+        return json.dumps(record, separators=(",", ":")), about(record)
+    if kind < 0.9:
+        items = [rng.randint(0, 99) for _ in range(rng.randint(2, 4))]
+        return json.dumps(items, separators=(",", ":")), f"The results are {enumeration(items)}."
+    error = rng.choice(ERRORS)
+    return f"Error: {rng.choice(('ValueError', 'KeyError'))}: {error}", f"That failed: {error}."
+
+
 def _record(rng: Random, lexicon: Lexicon) -> tuple[str, str]:
     names = rng.sample(sorted(KEYS), rng.choice((1, 2, 2, 2, 3)))
     if rng.random() < 0.25:

@@ -13,6 +13,11 @@ The same command goes on from the checkpoint: ``--tokens`` is the whole run, in 
 the fall of the rates; ``--minutes`` ends one session. Ctrl+C or SIGTERM saves and ends it too.
 Where the time is fixed, ``--run-minutes`` ends the whole run, and the rates fall in time.
 
+Last stage, a few minutes for sentences that say two things, from the weights of the second::
+
+    ... --stage finishing --weights FOLDER --tokens 0.25 --batch 2048 --rate 0.08 --readings 0 \\
+        --averaged 0.9
+
 On a GPU, with worker processes that write the texts::
 
     ... --device cuda --workers 12 --batch 32768 --rate 1 --tokens 1000 --run-minutes 8
@@ -33,19 +38,32 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
-from .batches import Batch, Encoder, batches, choosing_level, choosing_mixture, level_at, mixture
+from .batches import (
+    Batch,
+    Encoder,
+    batches,
+    choosing_level,
+    choosing_mixture,
+    finishing_mixture,
+    level_at,
+    mixture,
+)
 from .checks import checked_batches
 from .export import export
 from .feeding import Feeder
 from .model import Shape, States, Trunk, rotary
-from .muon import Optimizer
+from .muon import AVERAGED, Optimizer
 from .readings import Readings
 
 MUON_RATE, ADAM_RATE = 0.02, 3e-3
 READING_RATE = 2e-3
 WARM_UP = 40
 SEED = 20
-STAGES = {"first": (mixture, level_at, 0.5), "choosing": (choosing_mixture, choosing_level, 0.4)}
+STAGES = {
+    "first": (mixture, level_at, 0.5),
+    "choosing": (choosing_mixture, choosing_level, 0.4),
+    "finishing": (finishing_mixture, choosing_level, 0.6),
+}
 """By stage: mixture and difficulty of the documents, and the final share with falling rates."""
 
 
@@ -70,7 +88,7 @@ class Trainer:
         self.model = Trunk(self.shape, not given.eager).bfloat16().to(self.device)
         self.readings = Readings(self.shape.hidden_size, self.shape.num_hidden_layers)
         self.readings.to(self.device)
-        self.optimizer = Optimizer(self.model)
+        self.optimizer = Optimizer(self.model, averaged=given.averaged)
         self.reader = torch.optim.Adam(self.readings.parameters(), READING_RATE, betas=(0.9, 0.99))
         self.cos, self.sin = (
             table.to(self.device)
@@ -244,6 +262,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--batch", type=int, default=4096, help="tokens per batch")
     found.add_argument("--rate", type=float, default=1.0, help="factor of the learning rates")
     found.add_argument("--readings", type=float, default=0.2, help="weight of each reading")
+    found.add_argument("--averaged", type=float, default=AVERAGED, help="see muon.py")
     found.add_argument("--device", default="cpu", help="torch device, such as cuda")
     found.add_argument("--workers", type=int, default=0, help="processes that write the texts")
     found.add_argument("--threads", type=int, default=1)

@@ -343,8 +343,6 @@ KINDS: dict[str, Callable[[Random, Lexicon], Value]] = {
     "condition": _fixed(words.CONDITIONS),
 }
 
-JSON_TYPES = {"int": "integer", "small": "integer", "number": "number", "bool": "boolean"}
-
 
 def draw(kind: str, rng: Random, lexicon: Lexicon) -> Value:
     """Return a value of the given kind.

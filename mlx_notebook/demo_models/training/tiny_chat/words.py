@@ -82,7 +82,6 @@ English German French Spanish Italian Japanese Chinese Korean Dutch Polish Russi
 Greek Swedish Portuguese Czech Finnish
 """)
 CURRENCIES = _list("USD EUR GBP JPY CHF CAD AUD SEK NOK INR CNY BRL")
-CURRENCY_NAMES = _list("dollars euros pounds yen francs")
 UNITS = _list(
     """
 meters; kilometers; miles; feet; inches; grams; kilograms; pounds; ounces; liters; gallons; celsius;

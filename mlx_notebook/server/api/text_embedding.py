@@ -194,4 +194,5 @@ async def _embedded_at_upstream(
             name = "truncate_prompt_tokens"
             raise not_at_upstream(entry.upstream, name, listed=name)
         parameters["truncate_prompt_tokens"] = wanted.truncate
-    return await client.embed(id, entry.name.partition(SEPARATOR)[2], texts, parameters)
+    name = entry.name.partition(SEPARATOR)[2]
+    return await client.embed(id, name, texts, parameters, handler.report.context)

@@ -147,7 +147,7 @@ class McpSettings:
         except ValueError:
             parts, port = urlsplit(""), 0
         host = (parts.hostname or "").lower()
-        if not (host and port) or "@" in parts.netloc or parts.fragment:
+        if parts.scheme not in _PORTS or not host or "@" in parts.netloc or parts.fragment:
             raise InvalidRequest(
                 f"'{path}.server_url' must be an http or https address.",
                 param=f"{path}.server_url",

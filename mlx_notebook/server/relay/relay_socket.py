@@ -6,14 +6,13 @@ from typing import Any, cast
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 from tornado.httpclient import HTTPClientError, HTTPResponse
-from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, WebSocketHandler
+from tornado.websocket import WebSocketClientConnection, WebSocketClosedError
 
-from mlx_notebook.server.api.http.base import ApiHandler
-from mlx_notebook.server.api.http.error_explanations import unauthorized
+from mlx_notebook.server.api.http.web_socket import WebSocketApiHandler
 from mlx_notebook.server.relay.service_client import ServiceClient
 
 
-class RelaySocketHandler(WebSocketHandler, ApiHandler):
+class RelaySocketHandler(WebSocketApiHandler):
     """Connect to the service with the token of this server's user, for a client that connects here.
 
     This server checks who connects, and how large a message is. The service checks all else.
@@ -25,8 +24,7 @@ class RelaySocketHandler(WebSocketHandler, ApiHandler):
         self, *args: Any, **kwargs: Any
     ) -> None:
         """Connect to the service first, since it may refuse."""
-        if not self.identity_provider.auth_enabled:
-            raise unauthorized(self)
+        self.require_token()
         service = cast(ServiceClient, self.settings["mlx_notebook"].relay)
         request = self.request
         path, headers = request.path.removeprefix(self.base_url), request.headers.get_all()
@@ -47,25 +45,6 @@ class RelaySocketHandler(WebSocketHandler, ApiHandler):
         finally:
             self._frames.cancel()
             self._upstream.close()
-
-    def check_origin(self, origin: str = "") -> bool:
-        """Whether the page that connects may use this server: as for Jupyter's own WebSockets."""
-        return bool(ApiHandler.check_origin(self, origin))
-
-    @property
-    def max_message_size(self) -> int:
-        """The largest message, in bytes. A larger one closes the connection (1009)."""
-        return self.max_body_bytes
-
-    @property
-    def ping_interval(self) -> float:
-        """Seconds between pings, so that no proxy closes the connection."""
-        return self.services.limits.keep_alive_seconds
-
-    @property
-    def ping_timeout(self) -> float:
-        """No time: a client that reads slowly may answer late."""
-        return 0
 
     async def on_message(self, message: str | bytes) -> None:
         """Pass a message on."""

@@ -105,8 +105,12 @@ class McpRun:
         return functions
 
     def offered(self) -> list[OfferedFunction]:
-        """Return the tools as the model gets them."""
-        return [_offered(function) for function in self.functions.values()]
+        """Return the tools as the model gets them. The first of a server says what it is for."""
+        about = {label: tool.server_description for label, (tool, _) in self._servers.items()}
+        return [
+            _offered(function, about.pop(function.label, None))
+            for function in self.functions.values()
+        ]
 
     def note_known(self, items: list[dict[str, object]]) -> None:
         """Note which lists of tools the client has already: only others are sent again."""
@@ -227,7 +231,7 @@ def messages_of(output: list[OutputItem]) -> list[dict[str, object]]:
     return with_ordered_tool_results(builder.messages)
 
 
-def _offered(function: McpFunction) -> OfferedFunction:
+def _offered(function: McpFunction, about: str | None = None) -> OfferedFunction:
     tool = function.tool
     described = FunctionTool("function", tool.name, tool.description, tool.input_schema)
-    return OfferedFunction(described, function.label)
+    return OfferedFunction(described, function.label, about)

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import binascii
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -129,7 +129,7 @@ class UpstreamClient:
         stream.sent = True
         self._streams[command.id] = stream
         self._changed()
-        relay = asyncio.create_task(self._relay(command, stream, traced))
+        relay = asyncio.create_task(self._relay(command, origin, stream, traced))
         self._relays.add(relay)
         relay.add_done_callback(self._relays.discard)
         try:
@@ -145,9 +145,14 @@ class UpstreamClient:
             recorder.end(stream.error)
 
     async def embed(
-        self, id: str, model: str, inputs: list[str | list[int]], parameters: Body
+        self,
+        id: str,
+        model: str,
+        inputs: list[str | list[int]],
+        parameters: Body,
+        trace_context: Mapping[str, str],
     ) -> Embedded:
-        """Return the embeddings of texts.
+        """Return the embeddings of texts. See `RequestOrigin` for `trace_context`.
 
         Raises
         ------
@@ -160,7 +165,9 @@ class UpstreamClient:
         try:
             body = {"model": model, "input": inputs, "encoding_format": "float", **parameters}
             encoded = await asyncio.to_thread(msgspec.json.encode, body)
-            async with self.connection.answer("POST", "embeddings", encoded) as response:
+            async with self.connection.answer(
+                "POST", "embeddings", encoded, trace_context
+            ) as response:
                 answer = await self.connection.body(response)
             vectors, tokens = await asyncio.to_thread(_vectors, answer, len(inputs))
         except UnreadableAnswer as error:
@@ -198,14 +205,18 @@ class UpstreamClient:
             )
 
     async def _relay(
-        self, command: UpstreamGenerate, stream: RequestStream, traced: TracedUpstream
+        self,
+        command: UpstreamGenerate,
+        origin: RequestOrigin,
+        stream: RequestStream,
+        traced: TracedUpstream,
     ) -> None:
         """Send a request and push the events of its answer, up to its end or error."""
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._keep_alive, stream)
                 try:
-                    await self._answer(command, stream, traced)
+                    await self._answer(command, origin, stream, traced)
                 except UnreadableAnswer as error:
                     stream.fail(self.connection.fault(self.connection.shown(str(error), 500)))
                 except ReportedError as error:
@@ -223,7 +234,11 @@ class UpstreamClient:
             stream.keep_alive(self._keep_alive_seconds)
 
     async def _answer(
-        self, command: UpstreamGenerate, stream: RequestStream, traced: TracedUpstream
+        self,
+        command: UpstreamGenerate,
+        origin: RequestOrigin,
+        stream: RequestStream,
+        traced: TracedUpstream,
     ) -> None:
         body = await _encoded(command, self.settings)
         connection = self.connection
@@ -233,7 +248,8 @@ class UpstreamClient:
             with_logprobs=command.sampling.logprobs is not None,
             stops=command.sampling.stop,
         )
-        async with connection.answer("POST", command.route, body) as response:
+        context = origin.trace_context
+        async with connection.answer("POST", command.route, body, context) as response:
             for header in _ID_HEADERS:
                 if value := response.headers.get(header):
                     traced.request_id = connection.shown(value, _LONGEST_ID)

@@ -6,7 +6,7 @@ the upstream writes is shown without the key.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
@@ -52,11 +52,23 @@ class UpstreamConnection:
 
     @asynccontextmanager
     async def answer(
-        self, method: str, route: str, body: bytes | None = None
+        self,
+        method: str,
+        route: str,
+        body: bytes | None = None,
+        trace_context: Mapping[str, str] | None = None,
     ) -> AsyncIterator["httpx2.Response"]:
         """Send a request, and give its answer, whose body has not been read yet.
 
         When the block ends, the connection is closed if the body was not read to its end.
+
+        Parameters
+        ----------
+        method, route, body
+            The request.
+        trace_context
+            The headers by which the upstream's spans become children of the span of our client's
+            request.
 
         Raises
         ------
@@ -65,6 +77,7 @@ class UpstreamConnection:
         """
         client = await self._ready_client()
         headers = {
+            **(trace_context or {}),
             **await asyncio.to_thread(self._key.headers),
             "Accept": "text/event-stream, application/json",
             # A compressed answer could be small on the way and fill the memory.

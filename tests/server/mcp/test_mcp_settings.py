@@ -38,6 +38,7 @@ def test_a_listed_host_is_allowed(url: str) -> None:
         "https://tools.example@evil.example/mcp",
         "http://127.0.0.1:80/mcp",
         "ftp://tools.example/",
+        "ftp://127.0.0.1:8080/",
         "//tools.example/mcp",
         "https://tools.example:99999/",
         "",

@@ -17,6 +17,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.server.running import HELLO, RunningServer, running
+from tests.server.upstreams.stand_in import StandIn, stand_in
 
 MCP_SERVER = str(Path(__file__).parents[1] / "mcp" / "small_server.py")
 CHAT: dict[str, Any] = {"model": "tiny-chat", "messages": HELLO, "max_tokens": 4}
@@ -114,7 +115,13 @@ def collector() -> Iterator[Collector]:
 
 
 @pytest.fixture(scope="module")
-def server(collector: Collector, models_dir: Path) -> Iterator[RunningServer]:
+def odd() -> Iterator[StandIn]:
+    with stand_in() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def server(collector: Collector, odd: StandIn, models_dir: Path) -> Iterator[RunningServer]:
     env = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
         "OTEL_SERVICE_NAME": "class-of-fifty",
@@ -125,6 +132,7 @@ def server(collector: Collector, models_dir: Path) -> Iterator[RunningServer]:
         "opentelemetry": True,
         "models_dirs": [str(models_dir)],
         "mcp_servers": {"small": {"command": [sys.executable, MCP_SERVER]}},
+        "upstreams": {"odd": {"url": odd.url}},
     }
     with running(config={"MlxNotebookApp": settings}, env=env) as server:
         yield server
@@ -227,3 +235,17 @@ def test_the_lines_of_a_batch_belong_to_the_request_for_it(
     assert batch.parent == "b7" * 8
     assert line_span.parent == batch.id
     assert chat.parent == line_span.id
+
+
+def test_an_upstream_continues_the_trace(
+    server: RunningServer, collector: Collector, odd: StandIn
+) -> None:
+    for number, route, body in (
+        (8, "v1/chat/completions", {**CHAT, "model": "odd:good"}),
+        (9, "v1/embeddings", {"model": "odd:good", "input": "a cat"}),
+    ):
+        trace, answer = post(server, number, route, body)
+        assert answer.status_code == 200, answer.text
+        (request,) = collector.named(trace, f"POST /{route}")
+        _, headers, _ = odd.requests[-1]
+        assert headers["traceparent"] == f"00-{trace}-{request.id}-01"

@@ -1,19 +1,17 @@
 """Share what all routes need: authentication, bodies, errors, CORS, and the client's end."""
 
-import asyncio
 import functools
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar, cast
+from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
 import anyio
 import msgspec
 from jupyter_server.auth.authorizer import AllowAllAuthorizer, Authorizer
 from jupyter_server.auth.decorator import allow_unauthenticated
 from jupyter_server.auth.identity import User as JupyterUser
-from jupyter_server.base.handlers import APIHandler
 from tornado import web
 from tornado.http1connection import HTTP1Connection
 from tornado.iostream import StreamClosedError
@@ -22,17 +20,16 @@ from mlx_notebook.server import errors
 from mlx_notebook.server.api.http.client_connection import ClientConnection
 from mlx_notebook.server.api.http.error_explanations import explained_error
 from mlx_notebook.server.api.http.foreign_pages import answer_preflight, expose_headers
+from mlx_notebook.server.api.http.limited_body import LimitedBodyHandler
 from mlx_notebook.server.api.http.rate_headers import openai_headers
-from mlx_notebook.server.api.http.request_head import declared_length, without_secrets
+from mlx_notebook.server.api.http.request_head import without_secrets
 from mlx_notebook.server.api.http.request_report import RequestReport
 from mlx_notebook.server.identity import OWNER, InProcessRequest, owner
-from mlx_notebook.server.services import Services
 from mlx_notebook.server.telemetry import metrics
 from mlx_notebook.server.users.rate_limiter import RateState, UserRequest
 from mlx_notebook.server.users.request_user import request_user
 from mlx_notebook.server.users.user import User
-from mlx_notebook.server.wire.body import RequestBody
-from mlx_notebook.server.wire.decode import decode, too_complex
+from mlx_notebook.server.wire.decode import decode
 from mlx_notebook.server.wire.parameters.parameters import (
     IGNORED_HEADER,
     MAX_IGNORED_NAMES,
@@ -49,24 +46,12 @@ H = TypeVar("H", bound="ApiHandler")
 
 # The user of a request that is not authenticated.
 _NOBODY = User("")
-# The body of a refused request is read and discarded up to this size, since most clients read the
-# response only when they have sent everything. The connection of a larger one is closed at once.
-_DRAINED_BYTES = 128 * 1024 * 1024
-_DRAIN_SECONDS = 30
-# Reading and decoding a larger body would delay other requests.
-_LARGE_BODY = 1024 * 1024
-
 # Clients and proxies limit the length of a header.
 _LONGEST_NOTICES = 2000
 
 
-@web.stream_request_body
-class ApiHandler(APIHandler):
-    """Base of all routes.
-
-    It reads the body while the body arrives, so that a request that is refused by its headers (no
-    token, too large) takes no memory.
-    """
+class ApiHandler(LimitedBodyHandler):
+    """Base of all routes."""
 
     auth_resource = "mlx_notebook"
     # Name of the route in traces and metrics. Routes without a name are not counted.
@@ -78,14 +63,10 @@ class ApiHandler(APIHandler):
 
     def initialize(self) -> None:
         """Initialize the state of a request."""
+        super().initialize()
         # All log lines take the address of the request from here.
         self.request.uri = without_secrets(self.request)
-        self.body = RequestBody()
-        self._received = 0
-        self._body_timer: asyncio.TimerHandle | None = None
-        self._refusal: errors.ApiError | None = None
         self._host_is_allowed = True
-        self._reads_body = False
         self._scope: anyio.CancelScope | None = None
         self._client: ClientConnection | None = None
         self._client_left = False
@@ -107,21 +88,6 @@ class ApiHandler(APIHandler):
     def report(self) -> RequestReport:
         """What is reported of this request to OpenTelemetry."""
         return RequestReport(self.request, self.endpoint, self.services.engine.traces.reporter)
-
-    @property
-    def services(self) -> Services:
-        """Parts of the server that this handler uses."""
-        return cast(Services, self.settings["mlx_notebook"].services)
-
-    @property
-    def max_body_bytes(self) -> int:
-        """The largest body, in bytes."""
-        return self.services.limits.max_body_bytes
-
-    @property
-    def limit_of_bodies(self) -> str:
-        """The setting that limits the body."""
-        return "MlxNotebookApp.max_body_bytes"
 
     @property
     def user(self) -> User:
@@ -151,7 +117,6 @@ class ApiHandler(APIHandler):
             headers["Authorization"] = f"Bearer {headers['x-api-key']}"
         connection = self.request.connection
         if isinstance(connection, HTTP1Connection):
-            connection.set_max_body_size(max(_DRAINED_BYTES, self.max_body_bytes))
             self._client = ClientConnection(
                 connection.stream, self.services.limits.keep_alive_seconds
             )
@@ -167,62 +132,7 @@ class ApiHandler(APIHandler):
                 self._user = await request_user(self, self.services.admin_groups)
         except web.HTTPError as error:
             refusal = self.explained(error)
-        length = declared_length(headers.get("Content-Length", "0"))
-        if length is None:
-            raise refusal or errors.InvalidRequest(
-                "The header Content-Length must be a whole number.", code="invalid_header"
-            )
-        if refusal is None and length > self.max_body_bytes:
-            refusal = self._too_large()
-        if refusal is not None:
-            if headers.get("Expect") == "100-continue" or length > _DRAINED_BYTES:
-                raise refusal
-            self._refuse(refusal)
-        self._reads_body = True
-        self._body_timer = asyncio.get_running_loop().call_later(
-            self.services.limits.body_timeout_seconds, self._refuse_late_body
-        )
-
-    def _refuse(self, refusal: errors.ApiError) -> None:
-        """Answer with `refusal` after the body, which is discarded. Log the user out until then."""
-        self._refusal = refusal
-        self.current_user = self._jupyter_current_user = None
-        self.body.clear()
-        connection = self.request.connection
-        if isinstance(connection, HTTP1Connection):
-            connection.set_body_timeout(_DRAIN_SECONDS)
-
-    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
-        """Read a part of the body. Let other tasks run after each part of a large body."""
-        self._received += len(chunk)
-        if self._refusal is None and self._received > self.max_body_bytes:
-            self._refuse(self._too_large())
-        if self._refusal is None:
-            self.body.take(chunk)
-            if self.body.excess:
-                self._refuse(too_complex(self.body.excess))
-        # Tornado reads without a pause while there is data.
-        return asyncio.sleep(0) if self._received > _LARGE_BODY else None
-
-    def _refuse_late_body(self) -> None:
-        """Refuse a request whose body has not arrived in time."""
-        if self._finished or self.request._body_future.done():
-            return
-        self._reads_body = False
-        # A body that is too large, or comes without a token, may never end either.
-        refusal = self._refusal or errors.BodyTimeout(
-            "The body did not arrive within "
-            f"{self.services.limits.body_timeout_seconds:g} seconds "
-            "(MlxNotebookApp.body_timeout_seconds)."
-        )
-        self._refuse(refusal)
-        self.send_error(refusal.status_code)
-
-    def _too_large(self) -> errors.ApiError:
-        return errors.BodyTooLarge(
-            f"The body is larger than {self.max_body_bytes:,} bytes, the most that this server "
-            f"accepts ({self.limit_of_bodies})."
-        )
+        self.begin_body(refusal)
 
     def check_host(self) -> bool:
         """Whether the `Host` header names this machine (against DNS rebinding)."""
@@ -244,7 +154,7 @@ class ApiHandler(APIHandler):
         RequestCancelled
             If the body is large, and the client has closed the connection.
         """
-        if self._received > _LARGE_BODY and self._client is not None and self._client.is_closed:
+        if self.has_large_body and self._client is not None and self._client.is_closed:
             self._client_left = True
             raise errors.RequestCancelled("The client has closed the connection.")
         self.arrived = time.monotonic()
@@ -323,8 +233,7 @@ class ApiHandler(APIHandler):
         super().on_finish()
         if self._client is not None:
             self._client.stop_watching()
-        if self._body_timer is not None:
-            self._body_timer.cancel()
+        self.end_body()
         if self.endpoint and self.request.method != "OPTIONS":
             metrics.REQUESTS.labels(self.endpoint, str(self.get_status())).inc()
             if self._client_left:
@@ -389,8 +298,7 @@ class ApiHandler(APIHandler):
         """Cancel the work for a client that has closed its connection."""
         super().on_connection_close()
         self._client_left = True
-        if self._body_timer is not None:
-            self._body_timer.cancel()
+        self.end_body()
         if self._client is not None:
             self._client.stop_watching()
         if self._scope is not None:

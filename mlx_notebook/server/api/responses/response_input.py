@@ -11,7 +11,7 @@ from mlx_notebook.protocol import ChatPrompt
 from mlx_notebook.server.api.generation import GenerationHandler
 from mlx_notebook.server.api.http.event_stream import comment
 from mlx_notebook.server.api.user_rules import begin_request
-from mlx_notebook.server.errors import InvalidRequest
+from mlx_notebook.server.errors import InvalidRequest, NotFound
 from mlx_notebook.server.responses.mcp_run import McpRun
 from mlx_notebook.server.responses.response_run import ResponseRun
 from mlx_notebook.server.responses.response_store import PREFIX, Item, previous_not_found
@@ -65,8 +65,8 @@ class ResponsesBase(GenerationHandler):
         """
         request.check()
         begin_request(self)
-        if tools.left_out:
-            self.report_ignored(*tools.left_out)
+        if tools.left_out or tools.ignored:
+            self.report_ignored(*tools.left_out, *tools.ignored)
         previous, origin = await self.items_before(owner, request)
         items = await self._input_items(owner, request)
         if not previous and not items and self.needs_input:
@@ -136,7 +136,11 @@ class ResponsesBase(GenerationHandler):
         """Return the items that this response continues, and the parameter that names them."""
         if (conversation := request.conversation_id) is not None:
             conversations = self.services.responses.conversations
-            return await conversations.items(owner, conversation), "conversation"
+            try:
+                return await conversations.items(owner, conversation), "conversation"
+            except NotFound as error:
+                error.param = "conversation"
+                raise
         if (previous := request.previous_response_id) is not None:
             return await self.previous_items(owner, previous), "previous_response_id"
         return [], ""
@@ -212,6 +216,20 @@ class ResponsesBase(GenerationHandler):
         async with self.event_stream():
             async for data in run.follow(after, seconds):
                 await self.send(data or comment("keep-alive"))
+
+
+def tools_with(request: ResponsesRequest, mcp: McpRun | None) -> OfferedTools:
+    """Return the tools of a request, with those that its MCP servers have listed.
+
+    Raises
+    ------
+    InvalidRequest
+        If one is not valid.
+    """
+    if mcp is None:
+        return request.offered_tools()
+    tools = request.offered_tools(mcp.offered())
+    return msgspec.structs.replace(tools, unavailable=mcp.failures)
 
 
 class _InConversation(msgspec.Struct):

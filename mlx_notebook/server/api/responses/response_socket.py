@@ -14,13 +14,12 @@ import anyio
 from anyio.lowlevel import checkpoint
 from jupyter_server.auth.decorator import authorized
 from tornado import web
-from tornado.websocket import WebSocketClosedError, WebSocketHandler
+from tornado.websocket import WebSocketClosedError
 
-from mlx_notebook.server.api.http.base import ApiHandler
 from mlx_notebook.server.api.http.client_connection import ClientConnection
-from mlx_notebook.server.api.http.error_explanations import unauthorized
 from mlx_notebook.server.api.http.in_process import post_in_process
 from mlx_notebook.server.api.http.request_sender import sender_of
+from mlx_notebook.server.api.http.web_socket import WebSocketApiHandler
 from mlx_notebook.server.api.responses.socket_turn import SocketConnection, SocketTurnHandler
 from mlx_notebook.server.errors import ApiError, InvalidRequest, QueueFull
 from mlx_notebook.server.responses.last_response import LastResponse
@@ -32,7 +31,7 @@ _MOST_WAITING = 16
 _GOING_AWAY, _TRY_AGAIN, _FAILED = 1001, 1013, 1011
 
 
-class ResponseSocketHandler(WebSocketHandler, ApiHandler):
+class ResponseSocketHandler(WebSocketApiHandler):
     """Take WebSockets for responses."""
 
     endpoint = "v1/responses"
@@ -51,8 +50,7 @@ class ResponseSocketHandler(WebSocketHandler, ApiHandler):
         self, *args: Any, **kwargs: Any
     ) -> None:
         """Take the connection, until it is closed."""
-        if not self.identity_provider.auth_enabled:
-            raise unauthorized(self)
+        self.require_token()
         self._sender = await sender_of(self)
         self._answering: asyncio.Task[None] | None = None
         try:
@@ -62,26 +60,7 @@ class ResponseSocketHandler(WebSocketHandler, ApiHandler):
             if self._answering is not None:
                 self._answering.cancel()
 
-    def check_origin(self, origin: str = "") -> bool:
-        """Whether the page that connects may use this server: as for Jupyter's own WebSockets."""
-        return bool(ApiHandler.check_origin(self, origin))
-
     # --- the connection ---------------------------------------------------------------------------
-
-    @property
-    def max_message_size(self) -> int:
-        """The largest message, in bytes. A larger one closes the connection (1009)."""
-        return self.max_body_bytes
-
-    @property
-    def ping_interval(self) -> float:
-        """Seconds between pings, so that no proxy closes the connection."""
-        return self.services.limits.keep_alive_seconds
-
-    @property
-    def ping_timeout(self) -> float:
-        """No time: a client that reads slowly may answer late. `ClientConnection` sees the end."""
-        return 0
 
     def open(self, *args: str, **kwargs: str) -> None:
         """Begin to answer."""

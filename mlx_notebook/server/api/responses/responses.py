@@ -12,7 +12,12 @@ from mlx_notebook.protocol import ChatPrompt, Generate, ToolChoice
 from mlx_notebook.server.api.generation import local_options
 from mlx_notebook.server.api.http.base import ends_with_client
 from mlx_notebook.server.api.http.event_stream import comment
-from mlx_notebook.server.api.responses.response_input import NAMES, ReadInput, ResponsesBase
+from mlx_notebook.server.api.responses.response_input import (
+    NAMES,
+    ReadInput,
+    ResponsesBase,
+    tools_with,
+)
 from mlx_notebook.server.api.responses.truncation import truncate
 from mlx_notebook.server.api.user_rules import begin_request
 from mlx_notebook.server.engine.request_stream import KeepAlive
@@ -59,7 +64,7 @@ class ResponsesHandler(ResponsesBase):
         if mcp is not None and not opens_later:
             async with self.signs_of_life():
                 await mcp.open()
-        tools = request.offered_tools(mcp.offered() if mcp else ())
+        tools = tools_with(request, mcp)
         asked = await self.read_input(user, request, tools)
         id, prompt = new_id(PREFIX), asked.prompt
         if opens_later:
@@ -76,7 +81,7 @@ class ResponsesHandler(ResponsesBase):
         async def open_and_ask() -> Generate:
             assert mcp is not None
             await mcp.open()
-            tools = request.offered_tools(mcp.offered())
+            tools = tools_with(request, mcp)
             offered = [function.for_template() for function in tools.functions]
             with_tools = msgspec.structs.replace(prompt, tools=offered)
             return await self.response_command(id, request, with_tools, tools)
@@ -233,7 +238,7 @@ class InputTokensHandler(ResponsesBase):
         async with self.mcp_servers(request) as mcp:
             if mcp is not None:
                 await mcp.open()
-            tools = request.offered_tools(mcp.offered() if mcp else ())
+            tools = tools_with(request, mcp)
             asked = await self.read_input(await owner(self), request, tools)
         tokenized = await self.tokenized(request.model, asked.prompt)
         self.answer(InputTokens(len(tokenized.tokens)))

@@ -48,7 +48,7 @@ class McpTool(Struct):
     connector_id: Any = None
     tunnel_id: Any = None
     defer_loading: bool | None = None
-    allowed_callers: list[Literal["direct"]] | None = None
+    allowed_callers: list[str] | None = None
 
     @property
     def all_headers(self) -> dict[str, str]:
@@ -96,8 +96,21 @@ def mcp_tools(tools: list[dict[str, Any]]) -> list[tuple[str, McpTool]]:
         for name in ("connector_id", "tunnel_id", "defer_loading"):
             if getattr(mcp, name):
                 raise unsupported_parameter(f"{path}.{name}")
+        check_callers(mcp.allowed_callers, path)
         found.append((path, mcp))
     return found
+
+
+def check_callers(callers: list[str] | None, path: str) -> None:
+    """Check that the model may call a tool itself, and not only a program that it writes.
+
+    Raises
+    ------
+    InvalidRequest
+        If it may not, since this server runs no such programs.
+    """
+    if callers is not None and "direct" not in callers:
+        raise unsupported_parameter(f"{path}.allowed_callers", "leave it out, or add 'direct'")
 
 
 def without_secrets(tool: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from mlx_notebook.server.wire.responses.conversation_object import ConversationR
 from mlx_notebook.server.wire.responses.mcp_items import without_secrets
 from mlx_notebook.server.wire.responses.responses_request import ReasoningOptions, ResponsesRequest
 
-_TOOL = {"description": None, "parameters": None, "strict": True}
-"""Fields that every tool of a response has."""
+_FUNCTION = {"description": None, "parameters": None, "strict": True}
+"""Fields that every function of a response has."""
 
 ResponseStatus = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
@@ -262,7 +262,7 @@ def shown_tool(tool: dict[str, Any]) -> dict[str, Any]:
     """Return a tool of a request as the response shows it."""
     if tool.get("type") == "mcp":
         return {"require_approval": "always", "allowed_tools": None, **without_secrets(tool)}
-    return {**_TOOL, **tool}
+    return {**_FUNCTION, **tool} if tool.get("type") == "function" else tool
 
 
 class DeletedResponse(Struct):

@@ -15,6 +15,7 @@ from msgspec import Meta, Struct
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.decode import converted
 from mlx_notebook.server.wire.parameters.parameters import unsupported_parameter
+from mlx_notebook.server.wire.responses.mcp_items import McpTool, check_callers
 
 _MOST_NAMESPACED = 128
 
@@ -27,6 +28,7 @@ class FunctionTool(Struct, omit_defaults=True):
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
+    allowed_callers: list[str] | None = None
 
 
 class NamespaceTool(Struct):
@@ -47,10 +49,13 @@ class OfferedFunction(Struct, frozen=True):
         The function.
     namespace
         The name of its namespace, if it is in one.
+    about
+        What the model should know of the namespace. Its first function has this.
     """
 
     function: FunctionTool
     namespace: str | None = None
+    about: str | None = None
 
     @property
     def name(self) -> str:
@@ -61,8 +66,10 @@ class OfferedFunction(Struct, frozen=True):
         """Return the function as chat templates expect it."""
         tool = self.function
         described: dict[str, Any] = {"name": self.name}
-        if tool.description is not None:
-            described["description"] = tool.description
+        about = f"About {self.namespace}: {self.about}" if self.about else None
+        texts = [text for text in (tool.description, about) if text is not None]
+        if texts:
+            described["description"] = "\n\n".join(texts)
         described["parameters"] = tool.parameters or {"type": "object", "properties": {}}
         if tool.strict:
             described["strict"] = True
@@ -78,10 +85,16 @@ class OfferedTools(Struct, frozen=True):
         What the model may call.
     left_out
         The places and types of the tools that it does not get.
+    ignored
+        Fields of tools that this server does not use.
+    unavailable
+        Why MCP servers give no tools, by their labels.
     """
 
     functions: list[OfferedFunction]
     left_out: list[str]
+    ignored: list[str] = []
+    unavailable: Mapping[str, str] = {}
 
     @property
     def namespaces(self) -> Mapping[str, tuple[str, str]]:
@@ -108,10 +121,12 @@ def offered_tools(tools: list[dict[str, Any]], mcp: Sequence[OfferedFunction] = 
     """
     functions: list[OfferedFunction] = []
     left_out: list[str] = []
+    ignored: list[str] = []
     names: set[str] = set()
-    for path, tool, namespace in _flat(tools):
+    for path, tool, namespace, about in _flat(tools):
         kind = tool.get("type")
         if kind == "mcp" and namespace is None:
+            ignored += _unknown(tool, McpTool, path)
             continue
         if isinstance(kind, str) and kind != "function":
             left_out.append(f"{path}:{kind[:100]}")
@@ -119,7 +134,10 @@ def offered_tools(tools: list[dict[str, Any]], mcp: Sequence[OfferedFunction] = 
         for key in ("defer_loading", "async"):
             if tool.get(key):
                 raise unsupported_parameter(f"{path}.{key}")
-        offered = OfferedFunction(converted(tool, FunctionTool, path), namespace)
+        function = converted(tool, FunctionTool, path)
+        check_callers(function.allowed_callers, path)
+        ignored += _unknown(tool, FunctionTool, path)
+        offered = OfferedFunction(function, namespace, about)
         if offered.name in names:
             raise InvalidRequest(f"Two tools have the name {offered.name!r}.", param=f"{path}.name")
         names.add(offered.name)
@@ -128,16 +146,31 @@ def offered_tools(tools: list[dict[str, Any]], mcp: Sequence[OfferedFunction] = 
         if offered.name in names:
             raise InvalidRequest(f"Two tools have the name {offered.name!r}.", param="tools")
         names.add(offered.name)
-    return OfferedTools([*functions, *mcp], left_out)
+    return OfferedTools([*functions, *mcp], left_out, ignored)
 
 
-def _flat(tools: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any], str | None]]:
-    """Yield each tool with its path and its namespace."""
+def _flat(
+    tools: list[dict[str, Any]],
+) -> Iterator[tuple[str, dict[str, Any], str | None, str | None]]:
+    """Yield each tool with its path, its namespace, and what is said about the namespace."""
     for index, tool in enumerate(tools):
         path = f"tools[{index}]"
         if tool.get("type") != "namespace":
-            yield path, tool, None
+            yield path, tool, None, None
             continue
         space = converted(tool, NamespaceTool, path)
+        about = space.description
         for at, inner in enumerate(space.tools):
-            yield f"{path}.tools[{at}]", inner, space.name
+            yield f"{path}.tools[{at}]", inner, space.name, about
+            if inner.get("type") == "function":
+                about = None
+
+
+def _unknown(tool: dict[str, Any], known: type[Struct], path: str) -> list[str]:
+    """Return the fields of a tool that this server does not know, unless they are off."""
+    off = ("defer_loading", "async")
+    return [
+        f"{path}.{name}"
+        for name, value in tool.items()
+        if name not in ("type", *known.__struct_fields__, *off) and value is not None
+    ]

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from mlx_notebook.protocol import OutputFormat, Sampling, ToolChoice
-from mlx_notebook.server.errors import InvalidRequest
+from mlx_notebook.server.errors import InvalidRequest, Unavailable
 from mlx_notebook.server.wire.decode import converted
 from mlx_notebook.server.wire.metadata import Metadata
 from mlx_notebook.server.wire.openai.chat_request import (
@@ -268,8 +268,7 @@ class ResponsesRequest(OutputFormatParameters, kw_only=True):
         if isinstance(choice, str):
             mode = choice
         else:
-            kinds: Any = FunctionChoice | McpChoice | AllowedFunctions
-            kind = converted(choice, kinds, "tool_choice")
+            kind = self._converted_choice(choice)
             if isinstance(kind, FunctionChoice):
                 mode = "required"
                 named = [{"type": "function", "name": kind.name, "namespace": kind.namespace}]
@@ -281,6 +280,8 @@ class ResponsesRequest(OutputFormatParameters, kw_only=True):
                 mode, named = kind.mode, kind.tools
             names = [name for tool in named for name in self._checked_names(tool, tools)]
         if mode == "required" and not tools.functions:
+            for label, why in tools.unavailable.items():
+                raise _not_reached(label, why)
             left = ", ".join(tools.left_out)
             raise InvalidRequest(
                 "'tool_choice' requires a call, but "
@@ -344,18 +345,22 @@ class ResponsesRequest(OutputFormatParameters, kw_only=True):
         options = self.reasoning
         return options is not None and bool(options.summary or options.generate_summary)
 
+    def _converted_choice(
+        self, choice: dict[str, Any]
+    ) -> FunctionChoice | McpChoice | AllowedFunctions:
+        kind = choice.get("type")
+        if isinstance(kind, str) and kind not in ("function", "mcp", "allowed_tools"):
+            raise _not_run(kind, "tool_choice.type")
+        kinds: Any = FunctionChoice | McpChoice | AllowedFunctions
+        return converted(choice, kinds, "tool_choice")  # type: ignore[no-any-return]
+
     def _checked_names(self, tool: dict[str, Any], tools: OfferedTools) -> list[str]:
         name, namespace = tool.get("name"), tool.get("namespace")
         kind = tool.get("type")
         if kind == "mcp":
             return self._names_of_server(tool, tools)
         if isinstance(kind, str) and kind != "function":
-            raise InvalidRequest(
-                f"'tool_choice' demands a tool of the type {kind[:100]!r}, which this server "
-                "cannot run.",
-                param="tool_choice",
-                code="unsupported_tool",
-            )
+            raise _not_run(kind, "tool_choice")
         asked = qualified(str(name), namespace if isinstance(namespace, str) else None)
         if kind != "function" or asked not in [tool.name for tool in tools.functions]:
             raise InvalidRequest(
@@ -372,6 +377,8 @@ class ResponsesRequest(OutputFormatParameters, kw_only=True):
             for offered in tools.functions
             if offered.namespace == label and name in (None, offered.function.name)
         ]
+        if label in tools.unavailable:
+            raise _not_reached(label, tools.unavailable[label])
         if label not in [each.get("server_label") for each in of_mcp] or not names:
             raise InvalidRequest(
                 f"'tool_choice' demands a tool of the MCP server {str(label)[:100]!r} that it does "
@@ -379,6 +386,23 @@ class ResponsesRequest(OutputFormatParameters, kw_only=True):
                 param="tool_choice",
             )
         return names
+
+
+def _not_run(kind: str, param: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"'tool_choice' demands a tool of the type {kind[:100]!r}, which this server cannot run. "
+        "It may name functions and MCP servers.",
+        param=param,
+        code="unsupported_tool",
+    )
+
+
+def _not_reached(label: str, why: str) -> Unavailable:
+    return Unavailable(
+        f"'tool_choice' demands a call, but the MCP server {label[:100]!r} gives no tools: {why}",
+        param="tool_choice",
+        code="mcp_not_reached",
+    )
 
 
 DECODER = msgspec.json.Decoder(ResponsesRequest)

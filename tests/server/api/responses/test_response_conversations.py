@@ -49,7 +49,7 @@ def test_responses_read_and_extend_a_conversation(client: openai.OpenAI) -> None
     client.conversations.delete(made.id)
     with pytest.raises(openai.NotFoundError) as caught:
         client.responses.create(**asked, input="What is my name?")
-    assert caught.value.code == "conversation_not_found"
+    assert (caught.value.code, caught.value.param) == ("conversation_not_found", "conversation")
     # A response that is stored by itself stays.
     assert client.responses.retrieve(response.id).output_text == said
 

@@ -2,9 +2,10 @@ import json
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from mlx_notebook.protocol import OutputFormat, ToolChoice
-from mlx_notebook.server.errors import InvalidRequest
+from mlx_notebook.server.errors import InvalidRequest, Unavailable
 from mlx_notebook.server.wire.decode import decode
 from mlx_notebook.server.wire.responses.responses_request import DECODER, ResponsesRequest
 
@@ -37,6 +38,7 @@ def test_function_tools_have_the_shape_of_chat_templates() -> None:
         ([TOOLS[0], TOOLS[0]], "tools[1].name"),
         ([{"type": "function"}], "tools[0].name"),
         ([{**TOOLS[0], "defer_loading": True}], "tools[0].defer_loading"),
+        ([{**TOOLS[0], "allowed_callers": ["programmatic"]}], "tools[0].allowed_callers"),
     ],
 )
 def test_an_invalid_tool_is_named(tools: list[Any], param: str) -> None:
@@ -62,6 +64,24 @@ def test_a_model_gets_the_functions_of_a_namespace() -> None:
     assert tools.left_out == ["tools[0].tools[2]:custom"]
     assert tools.namespaces["mcp__docs__b"] == ("mcp__docs__", "b")
     assert asked.choice(tools).names == ["mcp__docs__b"]
+
+
+def test_the_first_function_of_a_namespace_says_what_it_is_about() -> None:
+    space = {"type": "namespace", "name": "docs", "description": "Our pages.", "tools": TOOLS}
+    described = [
+        tool.for_template()["function"]
+        for tool in request(tools=[space, TOOLS[1]]).offered_tools().functions
+    ]
+    assert [one.get("description") for one in described] == ["About docs: Our pages.", "B", "B"]
+
+
+def test_fields_of_tools_that_have_no_effect_are_named() -> None:
+    output = {"output_schema": SCHEMA, "allowed_callers": ["direct"], "async": False}
+    tools = [{**TOOLS[0], **output}, {"type": "mcp", "server_label": "x", "colour": "red"}]
+    assert request(tools=tools).offered_tools().ignored == [
+        "tools[0].output_schema",
+        "tools[1].colour",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -100,6 +120,24 @@ def test_a_tool_choice_that_cannot_be_met_is_refused(tools: list[Any], choice: A
     with pytest.raises(InvalidRequest) as caught:
         asked.choice(asked.offered_tools())
     assert (caught.value.param or "").startswith("tool_choice")
+
+
+def test_a_demanded_mcp_server_that_gives_no_tools_is_named_with_the_reason() -> None:
+    small = {"type": "mcp", "server_label": "small"}
+    for choice in (small, "required"):
+        asked = request(tools=[small], tool_choice=choice)
+        tools = structs.replace(asked.offered_tools(), unavailable={"small": "It is asleep."})
+        with pytest.raises(Unavailable, match="'small' gives no tools: It is asleep"):
+            asked.choice(tools)
+
+
+def test_a_demanded_tool_that_only_openai_runs_is_named() -> None:
+    asked = request(tools=[{"type": "web_search"}], tool_choice={"type": "web_search"})
+    with pytest.raises(
+        InvalidRequest, match="'web_search', which this server cannot run"
+    ) as caught:
+        asked.choice(asked.offered_tools())
+    assert caught.value.code == "unsupported_tool"
 
 
 @pytest.mark.parametrize(

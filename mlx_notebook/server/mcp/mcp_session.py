@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from mcp import Client
 
 _END_SECONDS = 5.0
+_ENDED = "The MCP server has ended."
+# The package's own code for an answer that cannot come any more.
+_CONNECTION_CLOSED = -32000
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_./-]{1,128}")
 
 
@@ -100,7 +103,7 @@ class McpSession:
         from mcp import MCPError
 
         if self._client is None:
-            raise McpFailed("The MCP server has ended.")
+            raise McpFailed(_ENDED)
         try:
             async with asyncio.timeout(self._limits.seconds):
                 result = await self._client.call_tool(name, arguments)
@@ -111,8 +114,10 @@ class McpSession:
                 "timeout",
             ) from None
         except (OSError, anyio.ClosedResourceError, anyio.BrokenResourceError):
-            raise McpFailed("The MCP server has ended.") from None
+            raise McpFailed(_ENDED) from None
         except MCPError as error:
+            if error.code == _CONNECTION_CLOSED:
+                raise McpFailed(_ENDED) from None
             raise McpFailed(self._cut(str(error)), str(error.code)) from None
         except (RuntimeError, ValueError) as error:
             raise McpFailed(self._cut(str(error)), "invalid_answer") from None
@@ -162,7 +167,7 @@ class McpSession:
             self._client = None
             closing.cancel()
             if not ready.done():
-                ready.set_exception(McpFailed("The MCP server has ended."))
+                ready.set_exception(McpFailed(_ENDED))
 
     async def _listed(self, client: "Client") -> list[ListedTool]:
         tools: list[ListedTool] = []
@@ -265,4 +270,6 @@ def _text(part: Any) -> str:
 def _reason(error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
+    if getattr(error, "code", None) == _CONNECTION_CLOSED:
+        return _ENDED
     return str(error)[:1000] or type(error).__name__

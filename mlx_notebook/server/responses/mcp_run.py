@@ -21,6 +21,8 @@ from mlx_notebook.server.wire.responses.response_items import typed_item
 from mlx_notebook.server.wire.responses.response_object import OutputItem, OutputMcpCall
 from mlx_notebook.server.wire.responses.response_tools import FunctionTool, OfferedFunction
 
+_NOT_OFFERED = "The MCP server has no such tool any more, or 'tools' does not allow it."
+
 Events = AsyncGenerator[list[wire.ResponseEvent | KeepAlive], None]
 
 
@@ -70,11 +72,15 @@ class McpRun:
         self.approved: dict[str, ApprovalRequestItem] = {}
         self.reported: Callable[[ReportedCall], AbstractContextManager[ReportedCall]] = nullcontext
 
+    @property
+    def labels(self) -> list[str]:
+        """The labels of the servers."""
+        return list(self._servers)
+
     async def open(self) -> None:
         """Connect to all servers, and ask for their tools."""
-        labels = list(self._servers)
-        found = await asyncio.gather(*(self._list(label) for label in labels))
-        self._listed = dict(zip(labels, found, strict=True))
+        found = await asyncio.gather(*(self._list(label) for label in self.labels))
+        self._listed = dict(zip(self.labels, found, strict=True))
 
     async def _list(self, label: str) -> tuple[list[ListedTool], str | None]:
         tool, session = self._servers[label]
@@ -133,9 +139,10 @@ class McpRun:
         for id, asked in self.approved.items():
             function = by_tool.get((asked.server_label, asked.name))
             if function is None:
-                continue
-            if id.startswith(f"mcpr_{function.digest(asked.arguments)}_"):
-                yield [*writer.begin_approved_call(function, asked.arguments, id)]
+                why = self.failures.get(asked.server_label, _NOT_OFFERED)
+                yield writer.refuse_approved_call(asked, why)
+            elif id.startswith(f"mcpr_{function.digest(asked.arguments)}_"):
+                yield writer.begin_approved_call(asked)
             else:
                 # It is not the call that was approved: its tool has changed since.
                 yield [*writer.ask(function, asked.arguments)]

@@ -14,6 +14,7 @@ from mlx_notebook.server.wire.ids import new_id
 from mlx_notebook.server.wire.responses import response_events as wire
 from mlx_notebook.server.wire.responses.mcp_items import (
     APPROVAL_PREFIX,
+    ApprovalRequestItem,
     approval_digest,
     call_error,
 )
@@ -88,21 +89,27 @@ class McpWriter(ResponseWriter):
         events.append(wire.OutputItemDone(output_index=self._index, item=item))
         return [self._numbered(event) for event in events]
 
-    def begin_approved_call(
-        self, function: McpFunction, arguments: str, request: str
-    ) -> list[wire.ResponseEvent]:
+    def begin_approved_call(self, asked: ApprovalRequestItem) -> list[wire.ResponseEvent]:
         """Write a call that the client has approved, and add it to `calls`."""
         item = OutputMcpCall(
-            *(new_id("mcp_"), "in_progress", function.label, function.tool.name, arguments),
-            approval_request_id=request,
+            *(new_id("mcp_"), "in_progress", asked.server_label, asked.name, asked.arguments),
+            approval_request_id=asked.id,
         )
         events = [*self._start(), *self._added(item)]
         place: dict[str, Any] = {"output_index": self._index, "item_id": item.id}
         events.append(wire.McpCallInProgress(**place))
-        events.append(wire.McpCallArgumentsDone(**place, arguments=arguments))
+        events.append(wire.McpCallArgumentsDone(**place, arguments=asked.arguments))
         item.status = "calling"
         self.calls.append((self._index, item))
         return [self._numbered(event) for event in events]
+
+    def refuse_approved_call(
+        self, asked: ApprovalRequestItem, error: str
+    ) -> list[wire.ResponseEvent]:
+        """Write a call that the client has approved, and that cannot be made."""
+        begun = self.begin_approved_call(asked)
+        index, item = self.calls.pop()
+        return [*begun, *self.end_call(index, item, None, error)]
 
     def ask(self, function: McpFunction, arguments: str) -> list[wire.ResponseEvent]:
         """Write a request to approve a call."""

@@ -21,7 +21,7 @@ from mlx_notebook.server.api.responses.response_input import (
 from mlx_notebook.server.api.responses.truncation import truncate
 from mlx_notebook.server.api.user_rules import begin_request
 from mlx_notebook.server.engine.request_stream import KeepAlive
-from mlx_notebook.server.errors import ApiError
+from mlx_notebook.server.errors import ApiError, InvalidRequest
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.responses.mcp_run import McpRun
 from mlx_notebook.server.responses.mcp_writer import McpWriter
@@ -127,7 +127,21 @@ class ResponsesHandler(ResponsesBase):
         tools: OfferedTools,
         mcp: McpRun | None,
     ) -> ResponseRun:
-        """Return the run of a response that has not begun."""
+        """Return the run of a response that has not begun.
+
+        Raises
+        ------
+        ApiError
+            If it cannot be stored, or an approval is for an MCP server that is not among its tools.
+        """
+        for approved in asked.approved.values():
+            if mcp is None or approved.server_label not in mcp.labels:
+                raise InvalidRequest(
+                    f"A call of the MCP server {approved.server_label[:100]!r} is approved, which "
+                    "is not in 'tools'. Send the same 'tools' with the approval.",
+                    param="tools",
+                    code="missing_parameter",
+                )
         store = await self.stores(request)
         model = request.model or command.model
         entry = await self.services.catalog.find(command.model)

@@ -4,6 +4,7 @@ Format: https://platform.openai.com/docs/api-reference/responses/compact and
 https://www.openresponses.org/specification.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -12,6 +13,7 @@ from msgspec import Meta
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.openai.chat_request import CacheRetention
 from mlx_notebook.server.wire.parameters.parameters import RequestParameters, unsupported_parameter
+from mlx_notebook.server.wire.parameters.unsupported_parameters import Unsupported
 from mlx_notebook.server.wire.responses.response_items import ItemDict
 from mlx_notebook.server.wire.responses.response_object import IncompleteDetails, ResponseUsage
 from mlx_notebook.server.wire.responses.responses_request import ReasoningOptions, ResponsesRequest
@@ -41,6 +43,15 @@ class CompactRequest(RequestParameters, kw_only=True):
     service_tier: Literal["auto", "default", "fast", "flex", "priority"] | None = None
     # Refused if it would have an effect.
     image: Any = None
+
+    @classmethod
+    def unsupported_parameters(cls) -> Mapping[str, Unsupported]:
+        """Return the parameters of responses that would change the answer."""
+        return {
+            "conversation": Unsupported("send its items as 'input'"),
+            "stream": Unsupported(),
+            "background": Unsupported(),
+        }
 
     def unused(self) -> frozenset[str]:
         """Return the parameters that are validated and then ignored."""

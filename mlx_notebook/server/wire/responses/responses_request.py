@@ -402,6 +402,8 @@ def _not_reached(label: str, why: str) -> Unavailable:
         f"'tool_choice' demands a call, but the MCP server {label[:100]!r} gives no tools: {why}",
         param="tool_choice",
         code="mcp_not_reached",
+        # A client that tries again at once would wait as long again.
+        headers={"x-should-retry": "false"},
     )
 
 

@@ -74,6 +74,8 @@ def test_a_summary_that_is_cut_off_says_so(server: RunningServer) -> None:
         ({"input": TALK[:4]}, "call_without_output"),
         ({"input": None}, "missing_parameter"),
         ({"model": "short", "input": "word " * 200}, "context_length_exceeded"),
+        ({"input": "Hi", "conversation": "conv_1"}, "unsupported_parameter"),
+        ({"input": "Hi", "stream": True}, "unsupported_parameter"),
         ({"input": "Hi", "context_management": []}, ""),
     ],
 )

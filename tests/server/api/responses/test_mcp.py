@@ -174,6 +174,11 @@ def test_a_call_waits_for_its_approval(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         client.responses.create(**{**free, "input": [decision]}, previous_response_id=approved.id)
     assert caught.value.code == "unknown_approval_request"
+    approving: dict[str, Any] = {**FIXED, "input": [decision], "previous_response_id": response.id}
+    with pytest.raises(openai.BadRequestError, match="which is not in 'tools'"):
+        client.responses.create(**approving)
+    other = client.responses.create(**approving, tools=[tool(allowed_tools=["fail"])])
+    assert "does not allow it" in error_of(call_of(other))
 
 
 def test_an_approval_is_not_for_a_tool_that_has_changed(client: openai.OpenAI, pids: Path) -> None:
@@ -191,7 +196,7 @@ def test_an_approval_is_not_for_a_tool_that_has_changed(client: openai.OpenAI, p
 
 
 @pytest.mark.parametrize(
-    ("label", "name", "said"), [("small", "fail", "no luck"), ("program", "die", "")]
+    ("label", "name", "said"), [("small", "fail", "no luck"), ("program", "die", "has ended")]
 )
 def test_a_call_that_fails_is_told_to_the_model(
     client: openai.OpenAI, label: str, name: str, said: str
@@ -216,9 +221,9 @@ def test_a_server_without_usable_tools_is_told(client: openai.OpenAI) -> None:
     assert listed.tools == []
     assert "nonesuch" in listed.error
     assert types(response)[-1] == "message"
-    with pytest.raises(openai.BadRequestError) as caught:
+    with pytest.raises(openai.InternalServerError, match="nonesuch") as caught:
         client.responses.create(**asked("greet", "missing"))
-    assert caught.value.param == "tool_choice"
+    assert (caught.value.param, caught.value.code) == ("tool_choice", "mcp_not_reached")
 
 
 def test_the_calls_of_a_response_are_limited(client: openai.OpenAI) -> None:

@@ -140,9 +140,9 @@ class McpRun:
             function = by_tool.get((asked.server_label, asked.name))
             if function is None:
                 why = self.failures.get(asked.server_label, _NOT_OFFERED)
-                yield writer.refuse_approved_call(asked, why)
+                yield [*writer.refuse_approved_call(asked, why)]
             elif id.startswith(f"mcpr_{function.digest(asked.arguments)}_"):
-                yield writer.begin_approved_call(asked)
+                yield [*writer.begin_approved_call(asked)]
             else:
                 # It is not the call that was approved: its tool has changed since.
                 yield [*writer.ask(function, asked.arguments)]

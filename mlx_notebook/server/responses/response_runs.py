@@ -36,6 +36,8 @@ Rounds = AsyncGenerator[list[wire.ResponseEvent | KeepAlive], None]
 _KEPT_SECONDS = 300.0
 _MAX_KEPT = 16
 _STOP_SECONDS = 2.0
+_CANCELLED = "The response was cancelled."
+_STOPPED = Unavailable("The server has stopped before the response was complete. Send it again.")
 # Responses whose items become part of their conversation.
 _SAID = ("completed", "incomplete")
 
@@ -62,6 +64,7 @@ class ResponseRuns:
         self._log = log
         self._runs: dict[str, ResponseRun] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._closing = False
 
     def find(self, owner: str, id: str) -> ResponseRun | None:
         """Return the run of a response, if it belongs to this user and is still kept."""
@@ -188,7 +191,8 @@ class ResponseRuns:
         return stored or run is not None
 
     async def close(self) -> None:
-        """Cancel all background responses and close the store."""
+        """End all background responses, which fail, and close the store."""
+        self._closing = True
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -216,7 +220,7 @@ class ResponseRuns:
                     run.record([each for each in written if not isinstance(each, KeepAlive)])
         except asyncio.CancelledError:
             if not writer.ended:
-                stopped = RequestCancelled("The response was cancelled.")
+                stopped = _STOPPED if self._closing else RequestCancelled(_CANCELLED)
                 run.record(await self.save_last(run, writer.fail(stopped)))
         except ApiError as error:
             run.record(await self.save_last(run, writer.fail(error)))

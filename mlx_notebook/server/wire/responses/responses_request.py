@@ -377,8 +377,8 @@ class ResponsesRequest(OutputFormatParameters, kw_only=True):
             for offered in tools.functions
             if offered.namespace == label and name in (None, offered.function.name)
         ]
-        if label in tools.unavailable:
-            raise _not_reached(label, tools.unavailable[label])
+        if (why := tools.unavailable.get(str(label))) is not None:
+            raise _not_reached(str(label), why)
         if label not in [each.get("server_label") for each in of_mcp] or not names:
             raise InvalidRequest(
                 f"'tool_choice' demands a tool of the MCP server {str(label)[:100]!r} that it does "

@@ -22,7 +22,7 @@ _INT32 = 2**31 - 1
 # What the server's own errors call parts of the request.
 _OWN_NAMES = re.compile(
     r"input\[\d+\]\.content\[(?P<part>\d+)\](?P<field>\.image_url|\.text)?"
-    r"|input\[\d+\](?:\.content)?(?![\[.])|\b(?P<tools>tools)\b"
+    r"|input\[\d+\](?:\.content)?(?![\[.])|(?<![\w ])(?P<tools>tools)(?=['\[]|$)"
 )
 _FIELDS = {".image_url": ".data_url", ".text": ".content"}
 

@@ -120,3 +120,8 @@ def test_errors_have_the_names_of_this_api(own: str, here: str) -> None:
     assert error.param == here
     if own != "messages":
         assert error.message == f"{here!r} is not valid."
+
+
+def test_the_words_of_a_message_stay_as_they_are() -> None:
+    error = named_as_here(InvalidRequest("The server gives no tools: send other 'tools'."))
+    assert error.message == "The server gives no tools: send other 'integrations'."

@@ -86,7 +86,7 @@ class DeclaredFunctions:
         return {python_name(function.name): function for function in self.functions}
 
     def resolve(self, name: str) -> Function:
-        """Return the function that a model calls `name`.
+        """Return the function that a model calls `name`, or `functions.name`.
 
         Raises
         ------
@@ -95,9 +95,11 @@ class DeclaredFunctions:
         """
         if not name:
             raise Malformed("The call names no function.")
-        found = self._by_name.get(name) or self._by_python_name.get(name)
-        if found is not None:
-            return found
+        # OpenAI's prompts have all functions in this namespace, and models have learnt from them.
+        for known in (name, name.removeprefix("functions.")):
+            found = self._by_name.get(known) or self._by_python_name.get(known)
+            if found is not None:
+                return found
         if not self.functions:
             return Function(name)
         raise Malformed(f"The model called {name!r}, which is not a declared function.")

@@ -24,6 +24,7 @@ def test_both_forms_of_tools_are_read() -> None:
 
 def test_a_function_is_found_by_its_name_as_a_python_identifier() -> None:
     assert TOOLS.resolve("get_time") is TOOLS.functions[0]
+    assert TOOLS.resolve(f"functions.{TOOLS.functions[0].name}") is TOOLS.functions[0]
     assert python_name("2nd try") == "_2nd_try"
 
 

@@ -100,9 +100,8 @@ async def test_it_ends_for_those_who_follow_it_and_the_failure_is_logged(
 
 
 async def test_a_server_that_stops_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    async with background_response(monkeypatch, tmp_path) as (run, responses, supervisor):
+    async with background_response(monkeypatch, tmp_path) as (run, _, supervisor):
         await asked(supervisor)
-        await responses.close()
-        last = await last_event(run)
+    last = await last_event(run)
     assert last["type"] == "response.failed"
     assert "server has stopped" in last["response"]["error"]["message"]

@@ -31,6 +31,7 @@ class BatchesHandler(ApiHandler):
     async def post(self) -> None:
         """Create a batch, and answer with it. Its file is read and answered after that."""
         request = self.decoded(wire.DECODER)
+        hours = request.hours()
         files, user, id = self.services.batches.files, await owner(self), request.input_file_id
         try:
             file = await files.get(user, id)
@@ -50,7 +51,7 @@ class BatchesHandler(ApiHandler):
             endpoint=request.endpoint.removeprefix("/"),
             sender=await sender_of(self),
             status="validating",
-            expires_at=now + int(request.completion_window.removesuffix("h")) * _HOUR,
+            expires_at=now + hours * _HOUR,
             input_file_id=file.id,
             window=request.completion_window,
             keep_seconds=None if expiry is None else expiry.seconds,

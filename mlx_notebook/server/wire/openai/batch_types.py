@@ -3,10 +3,12 @@
 Format: https://platform.openai.com/docs/api-reference/batch.
 """
 
+import re
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, json
 
+from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.metadata import Metadata
 from mlx_notebook.server.wire.openai.file_types import ExpirySeconds
 
@@ -25,7 +27,7 @@ BatchStatus = Literal[
 ]
 # An hour to two weeks.
 _WINDOW = r"^([1-9]|[1-9][0-9]|[12][0-9][0-9]|3[0-2][0-9]|33[0-6])h$"
-CompletionWindow = Annotated[str, Meta(pattern=_WINDOW)]
+CompletionWindow = Annotated[str, Meta(extra_json_schema={"pattern": _WINDOW})]
 
 
 class OutputExpiry(Struct, kw_only=True):
@@ -43,6 +45,23 @@ class BatchRequest(Struct, kw_only=True):
     completion_window: CompletionWindow
     metadata: Metadata | None = None
     output_expires_after: OutputExpiry | None = None
+
+    def hours(self) -> int:
+        """Return the hours that the batch may take.
+
+        Raises
+        ------
+        InvalidRequest
+            If `completion_window` is no such time.
+        """
+        if re.fullmatch(_WINDOW, self.completion_window) is None:
+            raise InvalidRequest(
+                "'completion_window' must be a number of hours from 1h to 336h, such as 24h, and "
+                f"not {self.completion_window[:20]!r}.",
+                param="completion_window",
+                code="invalid_value",
+            )
+        return int(self.completion_window.removesuffix("h"))
 
 
 class BatchErrorItem(Struct):

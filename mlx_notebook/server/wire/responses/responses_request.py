@@ -10,8 +10,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from mlx_notebook.protocol import OutputFormat, Sampling, ToolChoice
-from mlx_notebook.server.errors import InvalidRequest, Unavailable
-from mlx_notebook.server.wire.decode import converted
+from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.metadata import Metadata
 from mlx_notebook.server.wire.openai.chat_request import (
     CacheRetention,
@@ -29,6 +28,13 @@ from mlx_notebook.server.wire.parameters.parameters import unsupported_parameter
 from mlx_notebook.server.wire.parameters.sampling_parameters import StopText
 from mlx_notebook.server.wire.responses.conversation_object import ConversationReference
 from mlx_notebook.server.wire.responses.response_items import ItemDict
+from mlx_notebook.server.wire.responses.response_tool_choice import (
+    FunctionChoice,
+    McpChoice,
+    not_reached,
+    not_run,
+    tool_choice_of,
+)
 from mlx_notebook.server.wire.responses.response_tools import (
     OfferedFunction,
     OfferedTools,
@@ -88,27 +94,6 @@ _Tool = Annotated[
         }
     ),
 ]
-
-
-class FunctionChoice(Struct, tag_field="type", tag="function"):
-    """The model must call this function."""
-
-    name: str
-    namespace: str | None = None
-
-
-class McpChoice(Struct, tag_field="type", tag="mcp"):
-    """The model must call a tool of this MCP server."""
-
-    server_label: str
-    name: str | None = None
-
-
-class AllowedFunctions(Struct, tag_field="type", tag="allowed_tools"):
-    """The model may, or must, call one of these."""
-
-    mode: Literal["auto", "required"]
-    tools: Annotated[list[dict[str, Any]], Meta(min_length=1)]
 
 
 class NamedSchemaFormat(Struct, tag_field="type", tag="json_schema"):
@@ -268,7 +253,7 @@ class ResponsesRequest(OutputFormatParameters, kw_only=True):
         if isinstance(choice, str):
             mode = choice
         else:
-            kind = self._converted_choice(choice)
+            kind = tool_choice_of(choice)
             if isinstance(kind, FunctionChoice):
                 mode = "required"
                 named = [{"type": "function", "name": kind.name, "namespace": kind.namespace}]
@@ -281,7 +266,7 @@ class ResponsesRequest(OutputFormatParameters, kw_only=True):
             names = [name for tool in named for name in self._checked_names(tool, tools)]
         if mode == "required" and not tools.functions:
             for label, why in tools.unavailable.items():
-                raise _not_reached(label, why)
+                raise not_reached(label, why)
             left = ", ".join(tools.left_out)
             raise InvalidRequest(
                 "'tool_choice' requires a call, but "
@@ -345,22 +330,13 @@ class ResponsesRequest(OutputFormatParameters, kw_only=True):
         options = self.reasoning
         return options is not None and bool(options.summary or options.generate_summary)
 
-    def _converted_choice(
-        self, choice: dict[str, Any]
-    ) -> FunctionChoice | McpChoice | AllowedFunctions:
-        kind = choice.get("type")
-        if isinstance(kind, str) and kind not in ("function", "mcp", "allowed_tools"):
-            raise _not_run(kind, "tool_choice.type")
-        kinds: Any = FunctionChoice | McpChoice | AllowedFunctions
-        return converted(choice, kinds, "tool_choice")  # type: ignore[no-any-return]
-
     def _checked_names(self, tool: dict[str, Any], tools: OfferedTools) -> list[str]:
         name, namespace = tool.get("name"), tool.get("namespace")
         kind = tool.get("type")
         if kind == "mcp":
             return self._names_of_server(tool, tools)
         if isinstance(kind, str) and kind != "function":
-            raise _not_run(kind, "tool_choice")
+            raise not_run(kind, "tool_choice")
         asked = qualified(str(name), namespace if isinstance(namespace, str) else None)
         if kind != "function" or asked not in [tool.name for tool in tools.functions]:
             raise InvalidRequest(
@@ -378,7 +354,7 @@ class ResponsesRequest(OutputFormatParameters, kw_only=True):
             if offered.namespace == label and name in (None, offered.function.name)
         ]
         if (why := tools.unavailable.get(str(label))) is not None:
-            raise _not_reached(str(label), why)
+            raise not_reached(str(label), why)
         if label not in [each.get("server_label") for each in of_mcp] or not names:
             raise InvalidRequest(
                 f"'tool_choice' demands a tool of the MCP server {str(label)[:100]!r} that it does "
@@ -386,25 +362,6 @@ class ResponsesRequest(OutputFormatParameters, kw_only=True):
                 param="tool_choice",
             )
         return names
-
-
-def _not_run(kind: str, param: str) -> InvalidRequest:
-    return InvalidRequest(
-        f"'tool_choice' demands a tool of the type {kind[:100]!r}, which this server cannot run. "
-        "It may name functions and MCP servers.",
-        param=param,
-        code="unsupported_tool",
-    )
-
-
-def _not_reached(label: str, why: str) -> Unavailable:
-    return Unavailable(
-        f"'tool_choice' demands a call, but the MCP server {label[:100]!r} gives no tools: {why}",
-        param="tool_choice",
-        code="mcp_not_reached",
-        # A client that tries again at once would wait as long again.
-        headers={"x-should-retry": "false"},
-    )
 
 
 DECODER = msgspec.json.Decoder(ResponsesRequest)

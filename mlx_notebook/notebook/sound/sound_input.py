@@ -17,8 +17,9 @@ def sound_file(sound: Any, rate: int | None) -> bytes:
     Parameters
     ----------
     sound
-        A path, bytes, IPython's `Audio`, or an array: of shape (samples,), (samples, channels) or
-        (channels, samples), of floats between -1 and 1 or of 16-bit integers.
+        A path, bytes, IPython's `Audio`, or an array of numpy or MLX: of shape (samples,),
+        (samples, channels) or (channels, samples), of floats between -1 and 1 or of 16-bit
+        integers.
     rate
         Samples per second of an array.
 
@@ -47,6 +48,11 @@ def _of_array(samples: Any, rate: int | None) -> bytes:
     """Return an array as a WAV file with one channel."""
     if rate is None or rate <= 0:
         raise NotebookError("An array needs its rate, the samples per second: rate=16000.")
+    if not hasattr(samples.dtype, "kind"):
+        # An array of MLX, or a tensor.
+        import numpy
+
+        samples = numpy.asarray(samples)
     kind = samples.dtype
     if samples.ndim not in (1, 2) or not samples.size or kind.kind not in "fi":
         raise NotebookError(f"An array of shape {samples.shape} and type {kind} is no sound.")

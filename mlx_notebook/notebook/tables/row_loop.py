@@ -300,6 +300,9 @@ def _is_mistake(error: NotebookError) -> bool:
     """Return whether an error lies in the call, so that every row would fail with it."""
     if isinstance(error, ModelNotFound | NotAuthorized | DownloadFailed):
         return True
+    if error.code in ("vision_not_supported", "audio_not_supported"):
+        # Its parameter is a row's image or sound, and no model without eyes or ears takes one.
+        return True
     of_row = ("messages", "input", "prompt")
     return type(error) is RequestRefused and not (error.param or of_row[0]).startswith(of_row)
 

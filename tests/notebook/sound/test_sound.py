@@ -4,6 +4,7 @@ import io
 import wave
 from pathlib import Path
 
+import mlx.core as mx
 import numpy as np
 import pytest
 from IPython.display import Audio
@@ -37,6 +38,7 @@ def test_every_kind_of_sound_becomes_a_file(tmp_path: Path) -> None:
 def test_arrays_of_any_shape_become_one_channel() -> None:
     half = np.full(100, 0.5, np.float32)
     assert set(samples_of(sound_file(half, 8000))) == {16383}
+    assert set(samples_of(sound_file(mx.array(half), 8000))) == {16383}
     assert set(samples_of(sound_file(np.full(100, 900, np.int16), 8000))) == {900}
     for stereo in (np.stack([half, -half]), np.stack([half, -half], axis=1)):
         found = samples_of(sound_file(stereo, 8000))

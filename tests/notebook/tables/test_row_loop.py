@@ -81,6 +81,10 @@ def test_only_a_mistake_that_the_first_request_shows_is_raised():
     with pytest.raises(ModelNotFound, match="nowhere"):
         run(Scripted([ModelNotFound("nowhere")]))
     assert run(Scripted([None, ModelNotFound("nowhere")]))[0] == ["a", "nowhere", "c"]
+    blind = RequestRefused("it embeds no images")
+    blind.param, blind.code = "input[0].image", "vision_not_supported"
+    with pytest.raises(RequestRefused, match="no images"):
+        run(Scripted([blind], together=3))
 
 
 def test_rows_of_one_request_that_is_refused_are_asked_one_by_one():

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { type CellText, languageOf, nearestCells } from "../src/base/cell-text";
+import { shortParts } from "../src/base/short-parts";
 import { decide } from "../src/completion/availability";
 import { inlineRequest } from "../src/completion/completion-request";
 import { parseVariables, variablesExpression } from "../src/kernel/variable-list";
@@ -76,7 +77,7 @@ test("completions are on by themselves only with a model that is good enough", (
   expect(decide(set("auto"), small, "tiny-chat")).toEqual({
     isOn: false,
     model: "",
-    remark: "Too small. The command Complete Code While Typing switches them on.",
+    remark: "Too small. The command Complete Code While Typing turns them on.",
   });
   expect(decide(set("auto"), undefined, null).isOn).toBe(false);
   expect(decide(set("auto", "mine"), small, "tiny-chat")).toMatchObject({
@@ -97,4 +98,12 @@ test("the settings may demand them with any model, or forbid them", () => {
 test("where nobody serves completions, the person who asks for one reads why", () => {
   const gone = { isOn: false, model: "", remark: "The server is off." };
   expect(decide(set("on", "mine"), undefined, null, "The server is off.")).toEqual(gone);
+});
+
+test("a long message is told in parts that end with a sentence", () => {
+  expect(shortParts("One is here. Two is v1.5. Three.", 26)).toEqual([
+    "One is here. Two is v1.5.",
+    "Three.",
+  ]);
+  expect(shortParts("A sentence that is too long.", 5)).toEqual(["A sentence that is too long."]);
 });

@@ -31,6 +31,8 @@ export class ChangeCard extends CellCard {
     private readonly proposal: Proposal,
   ) {
     super(cell, title);
+    // Without a proposal all of the present code would look removed.
+    diff.node.hidden = true;
     this.node.append(diff.node);
   }
 
@@ -45,6 +47,7 @@ export class ChangeCard extends CellCard {
     if (!code) return;
     this.hasBlock = hasCodeBlock(text);
     this.after = this.proposal.whole(code);
+    this.diff.node.hidden = false;
     this.diff.show(this.after);
   }
 

@@ -2,12 +2,20 @@
 
 import { Notification } from "@jupyterlab/apputils";
 import { sentenceOf } from "../server/request-error";
+import { shortParts } from "./short-parts";
 
 // JupyterLab shows no message by itself for which no time is given.
 const SHOWN = { autoClose: 8000 };
 
-export const tell = (message: string): void => void Notification.info(message, SHOWN);
+// JupyterLab cuts off what is longer.
+const CHARACTERS = 140;
+
+/** Show a message; a long one as several. */
+export function tell(message: string): void {
+  for (const part of shortParts(message, CHARACTERS)) Notification.info(part, SHOWN);
+}
 
 /** Show why something failed. */
-export const tellError = (error: unknown): void =>
-  void Notification.error(sentenceOf(error), SHOWN);
+export function tellError(error: unknown): void {
+  for (const part of shortParts(sentenceOf(error), CHARACTERS)) Notification.error(part, SHOWN);
+}

@@ -10,7 +10,7 @@ interface Answer {
   reason: string | null;
 }
 
-const SWITCH = "The command Complete Code While Typing switches them on.";
+const SWITCH = "The command Complete Code While Typing turns them on.";
 
 export interface Choice {
   isOn: boolean;

@@ -95,7 +95,15 @@ function buildChat({ root, button, ask, notify, model }) {
   };
   const imageWarning = h("p", { class: "mlx-change mlx-error", role: "status" });
   const choice = modelChoice({ ask, notify, changed: () => warn() });
-  const compose = composer({ root, notify, changed: () => warn() });
+  const compose = composer({
+    root,
+    notify,
+    changed: () => {
+      // An earlier message keeps what went along with it.
+      for (const node of host?.context ?? []) node.hidden = compose.get().replaces !== null;
+      warn();
+    },
+  });
   const { text } = compose;
   host?.connect({ text, notify, clear: compose.clear });
   const messages = conversation({ button, ask, notify, model, compose });

@@ -121,9 +121,9 @@ function composer({ root, notify, changed }) {
   const get = () => ({ text: text.value, images: images.urls(), replaces });
   const set = (message = { text: "", images: [] }) => {
     text.value = message.text;
-    images.setUrls(message.images);
     replaces = message.replaces ?? null;
     editing.hidden = replaces === null;
+    images.setUrls(message.images);
     if (replaces === null) draft = undefined;
   };
   const edit = (message) => {

@@ -77,7 +77,7 @@ test("completions are on by themselves only with a model that is good enough", (
   expect(decide(set("auto"), small, "tiny-chat")).toEqual({
     isOn: false,
     model: "",
-    remark: "Too small. The command Complete Code While Typing turns them on.",
+    remark: "Too small. To switch on: the command Complete Code While Typing.",
   });
   expect(decide(set("auto"), undefined, null).isOn).toBe(false);
   expect(decide(set("auto", "mine"), small, "tiny-chat")).toMatchObject({

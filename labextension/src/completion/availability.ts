@@ -10,7 +10,7 @@ interface Answer {
   reason: string | null;
 }
 
-const SWITCH = "The command Complete Code While Typing turns them on.";
+const SWITCH = "To switch on: the command Complete Code While Typing.";
 
 export interface Choice {
   isOn: boolean;

@@ -24,7 +24,7 @@ _STEP_BYTES = 2**25
 _MOST_HEADS = 128
 """As many heads a model is taken to have until the first step has shown them."""
 _COPIES = 4
-"""How much memory a step needs in all, as a multiple of those bytes."""
+"""The most memory that a step needs, as a multiple of those bytes (measured on a CPU: 2.5)."""
 
 _NAME = "scaled_dot_product_attention"
 _LIBRARIES = ("mlx_lm.models.", "mlx_vlm.models.")

@@ -301,7 +301,7 @@ def _is_mistake(error: NotebookError) -> bool:
     if isinstance(error, ModelNotFound | NotAuthorized | DownloadFailed):
         return True
     if error.code in ("vision_not_supported", "audio_not_supported"):
-        # Its parameter is a row's image or sound, and no model without eyes or ears takes one.
+        # Its parameter is a row's image or sound, but the model takes none at all.
         return True
     of_row = ("messages", "input", "prompt")
     return type(error) is RequestRefused and not (error.param or of_row[0]).startswith(of_row)

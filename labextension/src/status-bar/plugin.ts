@@ -37,6 +37,8 @@ export const statusBarPlugin: JupyterFrontEndPlugin<void> = {
       item,
       align: "right",
       rank: 200,
+      // JupyterLab takes items without it away from a narrow page.
+      priority: 1,
     });
   },
 };

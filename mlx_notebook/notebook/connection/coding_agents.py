@@ -123,7 +123,13 @@ CODING_AGENT_CONFIGURATIONS: Mapping[str, ClientConfiguration] = {
     "opencode": ClientConfiguration(
         "Into ~/.config/opencode/opencode.json, or opencode.json in a project's folder.", _opencode
     ),
-    "pi": ClientConfiguration("Into ~/.pi/agent/models.json.", _pi),
-    "qwen-code": ClientConfiguration("Into the shell that starts qwen.", _qwen_code),
+    "pi": ClientConfiguration(
+        "Into ~/.pi/agent/models.json. Start pi with `--provider mlx-notebook` and `--model`, the "
+        "id below.",
+        _pi,
+    ),
+    "qwen-code": ClientConfiguration(
+        "Into the shell that starts `qwen --auth-type openai`.", _qwen_code
+    ),
 }
 """The settings by the names of agents. Continue's `cn` takes those of `continue`."""

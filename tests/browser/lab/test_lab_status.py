@@ -40,6 +40,10 @@ def test_the_status_bar_shows_the_state_and_its_menu_loads_and_unloads(browser, 
     browser.screenshot(page, "lab-status-menu")
     page.keyboard.press("Escape")
     expect(status).to_be_focused()
+    wide = page.viewport_size
+    page.set_viewport_size({"width": 400, "height": 800})
+    expect(status).to_be_in_viewport()
+    page.set_viewport_size(wide)
     asked.join()
     # What the page shows is not what this notebook uses.
     run_cell(page)

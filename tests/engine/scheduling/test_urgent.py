@@ -38,6 +38,8 @@ class Typed(Scheduler):
             path=str(self._path),
             prompt=prompt,
             sampling=sampling,
+            # Drafts would end answers that repeat themselves before all have begun.
+            options=protocol.ModelOptions(prompt_lookup=0),
             **more,
         )
         self.inbox.put(command)

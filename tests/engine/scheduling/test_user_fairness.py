@@ -14,6 +14,8 @@ from mlx_notebook.engine.scheduling.scheduler import Scheduler
 MODEL = "tiny-chat"
 PATH = Path(mlx_notebook.demo_models.__file__).parent / MODEL
 ROWS = 8
+# Drafts would end answers that repeat themselves before all have begun.
+OPTIONS = protocol.ModelOptions(prompt_lookup=0)
 
 
 class Shared(Scheduler):
@@ -37,6 +39,7 @@ class Shared(Scheduler):
                 sampling=protocol.Sampling(max_tokens=tokens, ignore_eos=True, temperature=0.0),
                 user=user,
                 urgent=urgent,
+                options=OPTIONS,
             )
         )
         return id
@@ -157,5 +160,10 @@ def test_embeddings_of_users_are_computed_in_turn(scheduler: Shared) -> None:
 def embed(user: str, number: int) -> protocol.Embed:
     id = f"embed {user} {number}"
     return protocol.Embed(
-        id=id, model=MODEL, path=str(PATH), inputs=[f"text {number}"] * 3, user=user
+        id=id,
+        model=MODEL,
+        path=str(PATH),
+        inputs=[f"text {number}"] * 3,
+        user=user,
+        options=OPTIONS,
     )

@@ -115,9 +115,13 @@ def test_a_completion_does_not_wait_for_a_full_batch_nor_for_those_that_wait(typ
 
 def test_one_user_cannot_fill_the_batch_with_completions(typed: Typed) -> None:
     several = [typed.type(f"{name} = ", tokens=1500) for name in "abcd"]
-    begun = several[:URGENT_ROWS]
-    typed.step_until(lambda: all(typed.state(id) is RequestState.DECODE for id in begun))
-    typed.step_until(lambda: all(typed.state(id) is RequestState.READY for id in several[2:]))
+
+    def count(state: RequestState) -> int:
+        return sum(typed.state(id) is state for id in several)
+
+    # Two workers prepare them: which two are ready first is open.
+    typed.step_until(lambda: count(RequestState.DECODE) == URGENT_ROWS)
+    typed.step_until(lambda: count(RequestState.READY) == len(several) - URGENT_ROWS)
     typed.one_step()
     assert typed.rows == URGENT_ROWS
     typed.cancel(*several)

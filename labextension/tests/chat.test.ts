@@ -237,6 +237,35 @@ test("questions of approval come one after the other, and a stop ends them", asy
   expect(last().note).toBe("Interrupted before the first word");
 });
 
+test("while the person is asked, the answer says so, also after a reload", async () => {
+  const { session, ended, last } = chat(async (turn) => {
+    await turn.approve({ title: "May it?", text: "it()", choices: [] });
+    turn.note("Step 1");
+    await turn.approve({ title: "May it?", text: "more()", choices: [] });
+  });
+  const open: AnswerEntry = {
+    role: "assistant",
+    mode: "answer",
+    blocks: { 1: { kind: "call", id: "1", text: "it()", state: "", result: "", images: [] } },
+    note: "Interrupted",
+    failed: false,
+    open: true,
+    messages: [],
+  };
+  const question: Entry = { role: "user", text: "Do it", images: [], attached: [] };
+  session.content = { ...session.content, entries: { 1: question, 2: open } };
+  const allow = (): void => session.decide(String(session.asking?.id), "allow");
+  session.resume();
+  await Promise.resolve();
+  expect(last().note).toBe("Waiting for your decision");
+  allow();
+  while (session.asking === null) await Promise.resolve();
+  expect(last().note).toBe("Waiting for your decision");
+  allow();
+  await ended();
+  expect(last().note).toBe("Step 1");
+});
+
 test("an edit asks again with what went along, and forgets what came after", async () => {
   const reply = () => [part({ content: "Yes" }, "stop")];
   const { session, bodies, ended } = chat(stream, reply(), reply(), reply());

@@ -174,13 +174,69 @@ test("where one tab has rewritten what another went on from, both versions are k
   expect(now.join()).toContain("kept as “One (other tab)”");
 });
 
-test("a conversation that was deleted in another tab is saved anew when it goes on", async () => {
+test("a conversation that was deleted elsewhere is saved anew only if the person asks in it", async () => {
   const kept = new Kept();
   const session = kept.open("1");
   await ask(session, "One");
   kept.all.clear();
   await ask(session, "Two");
   expect(said(kept.all.get("id")?.content as Content)).toHaveLength(4);
+  expect(session.problem).toBe("");
+  kept.all.clear();
+  await session.catchUp();
+  session.set({ system: "Be kind." });
+  await session.flush();
+  expect(kept.all.size).toBe(0);
+  expect(session.problem).toContain("deleted elsewhere");
+  await ask(session, "Three");
+  expect(said(kept.all.get("id")?.content as Content)).toHaveLength(6);
+  expect(session.problem).toBe("");
+});
+
+test("deleted while its answer is written, a conversation ends and does not come back", async () => {
+  const kept = new Kept();
+  let isWriting: (value: unknown) => void;
+  const writing = new Promise((resolve) => {
+    isWriting = resolve;
+  });
+  const host = kept.host("");
+  host.client.events = async function* <T>(_: string, __?: unknown, signal?: AbortSignal) {
+    for (;;) {
+      signal?.throwIfAborted();
+      yield await new Promise<T>((resolve) =>
+        setTimeout(() => resolve({ choices: [{ delta: { content: "On " } }] } as T)),
+      );
+      isWriting(null);
+    }
+  };
+  const session = new ChatSession("id", "a.ipynb", newContent("answer"), host);
+  session.ask("One", [], [], null);
+  await writing;
+  await session.flush();
+  expect(kept.all.size).toBe(1);
+  kept.all.clear();
+  await session.flush();
+  await ended(session);
+  expect(kept.all.size).toBe(0);
+  expect(session.problem).toContain("deleted elsewhere");
+  expect(Object.values(session.content.entries).at(-1)).toMatchObject({ note: "Interrupted" });
+});
+
+test("a notebook's new path is no deletion, even if the file could not follow", async () => {
+  const kept = new Kept();
+  const session = kept.open("1");
+  await ask(session, "One");
+  session.move(
+    "b.ipynb",
+    Promise.resolve().then(() => {
+      kept.all.clear();
+      throw new Error("There is a folder already.");
+    }),
+  );
+  session.set({ system: "Be kind." });
+  await session.flush();
+  expect(kept.all.get("id")).toMatchObject({ notebook: "b.ipynb" });
+  expect(session.problem).toBe("");
 });
 
 test("the server's refusal of a stale version is told apart from other errors", async () => {

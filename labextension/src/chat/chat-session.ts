@@ -32,6 +32,8 @@ const SAVE_MS = 1000;
 // How often another page may save between our look at its version and our own save.
 const TRIES = 5;
 const MAX_TITLE = 200;
+const GONE =
+  "This conversation was deleted elsewhere, so it is not saved. If you ask in it again, it is saved as a new one.";
 
 /** What conversations use of the chat. */
 export interface SessionHost {
@@ -72,6 +74,8 @@ export class ChatSession {
   private timer: ReturnType<typeof setTimeout> | undefined;
   private saving: Promise<void> = Promise.resolve();
   private isDeleted = false;
+  /** Whether it was deleted elsewhere, and nobody has asked in it since. */
+  private isGone = false;
   private readonly changedSignal = new Signal<this, void>(this);
 
   constructor(
@@ -171,6 +175,16 @@ export class ChatSession {
     this.stop();
   }
 
+  /** Follow the notebook to another path, where what is saved of it arrives as well. */
+  move(path: string, moved: Promise<void>): void {
+    this.notebook = path;
+    const arrived = moved.catch(() => {
+      // It is saved anew beside the notebook; the reason was told.
+      this.version = null;
+    });
+    this.saving = this.saving.then(() => arrived);
+  }
+
   /** Note what is saved of it. The page may have more: `version` is what that began with. */
   begin(saved: Loaded, version: Version = saved.version): void {
     const isOlder = version !== saved.version;
@@ -185,9 +199,9 @@ export class ChatSession {
     this.timer = undefined;
     if (this.isEmpty) return Promise.resolve();
     return this.afterSaving(async () => {
+      if (this.isGone) return;
       try {
-        await this.save();
-        this.problem = "";
+        this.problem = (await this.save()) ? "" : GONE;
       } catch (error) {
         this.problem = `This conversation is not saved. ${sentenceOf(error)}`;
       }
@@ -213,17 +227,19 @@ export class ChatSession {
     return this.saving;
   }
 
-  private async save(): Promise<void> {
+  /** Save it, unless it was deleted elsewhere. */
+  private async save(): Promise<boolean> {
     for (let tries = 1; ; tries += 1) {
       const { saved } = this;
       try {
         this.version = await this.host.save(this.id, saved, this.version);
         this.base = saved;
-        return;
+        return true;
       } catch (error) {
         if (!(error instanceof ChangedElsewhere) || tries === TRIES) throw error;
       }
       await this.takeSaved();
+      if (this.isGone) return false;
     }
   }
 
@@ -231,8 +247,7 @@ export class ChatSession {
   private async takeSaved(): Promise<void> {
     const saved = await this.host.load(this.id, this.notebook);
     if (saved === undefined) {
-      // It was deleted elsewhere. What this page saves is then a new one.
-      this.version = null;
+      if (this.version !== null) this.noteDeletion();
       return;
     }
     if (saved.version === this.version) return;
@@ -246,6 +261,15 @@ export class ChatSession {
     if (this.title === this.base.title) this.title = saved.title;
     this.base = saved;
     this.version = saved.version;
+  }
+
+  /** It was deleted elsewhere: end it. If the person has asked since, it begins anew with that. */
+  private noteDeletion(): void {
+    this.version = null;
+    if (this.isBusy && !(this.answering in this.base.content.entries)) return;
+    this.isGone = true;
+    this.problem = GONE;
+    this.stop();
   }
 
   private async keepApart(saved: Loaded): Promise<void> {
@@ -304,6 +328,7 @@ export class ChatSession {
       answer,
     );
     this.turn = turn;
+    this.isGone = false;
     this.answering = key;
     this.put(key, answer);
     void this.flush();

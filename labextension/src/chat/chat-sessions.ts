@@ -62,7 +62,11 @@ export class ChatSessions {
     if (wanted !== this.wanted || (path === this.current.notebook && !this.current.isEmpty)) return;
     const last = this.listed.find(({ notebook }) => notebook === path);
     if (last === undefined) this.show(this.make(UUID.uuid4(), path));
-    else await this.open(last).catch(tellError);
+    else
+      await this.open(last).catch((error: unknown) => {
+        tellError(error);
+        if (path === this.path) this.startNew();
+      });
   }
 
   /** @throws Error if it cannot be read. */
@@ -75,6 +79,11 @@ export class ChatSessions {
       const left = this.left.get(id);
       this.left.delete(id);
       const stored = await this.storeOf(notebook).load({ id, notebook });
+      // What the page has left of a conversation that was deleted meanwhile is deleted too.
+      if (stored === undefined && left?.version != null) {
+        void this.refresh();
+        throw new Error(`The conversation “${left.title}” was deleted elsewhere.`);
+      }
       const saved = left?.content ? { ...left, content: left.content } : stored;
       if (saved === undefined) throw new Error("The conversation is gone.");
       session = this.opened.get(id) ?? this.make(id, notebook, saved);
@@ -187,12 +196,10 @@ export class ChatSessions {
     context.pathChanged.connect((_, path) => {
       const from = before;
       before = path;
+      const moved = this.storeOf(path).move(from, path);
       for (const session of this.opened.values())
-        if (session.notebook === from) session.notebook = path;
-      this.storeOf(path)
-        .move(from, path)
-        .then(() => this.refresh())
-        .catch(tellError);
+        if (session.notebook === from) session.move(path, moved);
+      moved.then(() => this.refresh()).catch(tellError);
     });
   }
 

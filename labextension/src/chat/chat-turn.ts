@@ -41,7 +41,10 @@ export class RunningTurn implements ChatTurn {
   private readonly stopping = new AbortController();
   private tokens = 0;
   private seconds = 0;
-  private noted = false;
+  /** The line below the answer that the mode has set. */
+  private noted = "";
+  /** How many decisions of the person are awaited. */
+  private undecided = 0;
 
   /** @param answer The answer so far, which is empty unless an earlier one goes on. */
   constructor(
@@ -146,19 +149,26 @@ export class RunningTurn implements ChatTurn {
 
   async approve(question: Approval): Promise<string> {
     this.signal.throwIfAborted();
-    return this.host.ask(question, this.signal);
+    this.undecided += 1;
+    this.set({ note: "Waiting for your decision" });
+    try {
+      return await this.host.ask(question, this.signal);
+    } finally {
+      this.undecided -= 1;
+      if (!this.undecided) this.set({ note: this.noted });
+    }
   }
 
   note(text: string): void {
-    this.noted = text !== "";
+    this.noted = text;
     this.set({ note: text });
   }
 
   /** Show how the turn has ended. */
   end(problem: string): void {
-    const { messages, blocks, note } = this.answer;
+    const { messages, blocks } = this.answer;
     const isStopped = this.signal.aborted;
-    const figures = [this.noted ? note : "", this.figures()].filter(Boolean).join(" · ");
+    const figures = [this.noted, this.figures()].filter(Boolean).join(" · ");
     const isEmpty = Object.keys(blocks).length === 0;
     const partial = this.partial();
     this.set({

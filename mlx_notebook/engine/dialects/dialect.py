@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import msgspec
 
+from mlx_notebook.engine.dialects.fences import FENCE
 from mlx_notebook.engine.dialects.output_events import ToolCall
 from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
 from mlx_notebook.engine.functions.declared import Function
@@ -56,7 +57,8 @@ class Dialect(ABC):
         first = source.index
         yield from self.region(source)
         close = self.layout.close.strip().removeprefix("]")
-        if close and source.index > first:
+        # What follows a code block is the reader's: it may be another block.
+        if close and close != FENCE and source.index > first:
             yield from source.skip(close)
 
     @abstractmethod

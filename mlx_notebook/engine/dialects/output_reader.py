@@ -7,6 +7,14 @@ from typing import NamedTuple, Protocol
 
 from mlx_notebook.engine.dialects.call_reader import CallReader
 from mlx_notebook.engine.dialects.dialect import Dialect, StartMarker
+from mlx_notebook.engine.dialects.fences import (
+    FENCE,
+    follow_block,
+    hold_fence,
+    is_closing,
+    is_closing_begun,
+    split_opening,
+)
 from mlx_notebook.engine.dialects.output_events import (
     CallFailed,
     Content,
@@ -81,8 +89,8 @@ class MarkerReader:
     call_required
         The answer must be a call, so a marker that is cut off is no content.
 
-    White space next to a mark is dropped. A call marker inside the reasoning ends it, because
-    models forget to end it.
+    White space next to a mark is dropped, and so is a code fence around calls. A call marker inside
+    the reasoning ends it, because models forget to end it.
     """
 
     def __init__(
@@ -107,7 +115,10 @@ class MarkerReader:
         self._call: CallReader | None = None
         self._index = 0
         self._pending = ""  # text that may be the beginning of a marker
-        self._space = ""  # white space that may precede a marker
+        self._space = ""  # white space that may precede a marker, and a fence that may open a block
+        self._begins_line = True  # whether the next text does
+        self._block = 0  # how many backticks close the code block that is open
+        self._fence: str | None = None  # the fence before the last call, while it is open
         self._trim = self.in_reasoning  # whether the next white space follows a marker
         self._sent = False  # whether content has been sent
         self._first = True  # whether only white space and reasoning came so far
@@ -147,9 +158,7 @@ class MarkerReader:
             events.append(CallFailed(pending, reason, truncated=True))
         else:
             self._send(pending, events)
-        space, self._space = self._space, ""
-        if space and not self._trim and not self.in_reasoning:
-            events.append(Content(space))
+        self._send_held(events)
         return events
 
     def _take(self, text: str, events: list[OutputEvent]) -> None:
@@ -168,7 +177,9 @@ class MarkerReader:
                     self._pending = text
                     return
                 if opened:
-                    text = text.lstrip()
+                    opening = split_opening(text.lstrip())
+                    assert opening is not None
+                    self._space, text = opening
                     continue
             patterns = self._reasoning_markers if self.in_reasoning else self._content_markers
             found = patterns and patterns.whole.search(text)
@@ -193,17 +204,23 @@ class MarkerReader:
         """Handle a marker: stop, begin or end the reasoning, or open a call region."""
         if mark in self._stop and not self.in_reasoning:
             self.stopped = mark
-            if self._space and not self._trim:
-                events.append(Content(self._space))
+            self._send_held(events)
             return
         if self._reasoning is not None and mark in (self._reasoning.start, self._reasoning.end):
-            self._space = ""
-            self._trim = True
+            self._space = self._space.rstrip()
+            self._send_held(events)
+            self._trim = self._begins_line = True
+            self._block = 0
             self.in_reasoning = mark != self._reasoning.end
             return
+        # A fence that closes a block, or less than a fence, is no part of the call.
+        if "`" in self._space and (self._block or FENCE not in self._space):
+            self._space = self._space.rstrip()
+            self._send_held(events)
         if self.in_reasoning:
-            self._space = ""
+            self._space = self._space.lstrip()
             self._trim = True
+            self._block = 0
         self.in_reasoning = False
         start = self._anywhere[mark]
         self._open(start)
@@ -211,7 +228,8 @@ class MarkerReader:
 
     def _opens_first(self, text: str) -> bool | None:
         """Return whether `text` starts with a call marker; None while undecided."""
-        body = text.lstrip()
+        opening = split_opening(text.lstrip())
+        body = opening[1] if opening is not None else ""
         if not body:
             return None
         for start in self._only_first:
@@ -247,6 +265,9 @@ class MarkerReader:
         self, call: CallReader, made: list[OutputEvent], events: list[OutputEvent]
     ) -> None:
         self._pass_on(made, events)
+        is_fenced = self._dialect is not None and self._dialect.layout.close.strip() == FENCE
+        if is_fenced and self._fence is None and call.index > self._index:
+            self._fence = ""
         self._index = call.index
 
     def _pass_on(self, made: list[OutputEvent], events: list[OutputEvent]) -> None:
@@ -256,32 +277,68 @@ class MarkerReader:
                 self._send(event.text if self._sent else event.text.lstrip(), events)
                 continue
             if not isinstance(event, CallFailed):
+                if FENCE in self._space:
+                    self._fence = self._space
                 self._space = ""
-                self._trim = True
+                self._trim = self._begins_line = True
             events.append(event)
 
     def _send(self, text: str, events: list[OutputEvent]) -> None:
-        """Emit text. White space at its end is held back, because a marker may follow."""
+        """Emit text. What may precede a marker is held back at its end."""
         if not self._marked:
             if text:
                 events.append(Content(text))
             return
-        kept = text.rstrip()
-        if not kept:
-            self._space += text
+        text = self._space + text
+        if self._fence is not None and not self.in_reasoning:
+            if is_closing_begun(text):
+                self._space = text
+                return
+            text = self._leave_fence(text, self._fence)
+            self._fence = None
+        if self._dialect is None:
+            kept = text.rstrip()
+            self._space = text[len(kept) :]
+        else:
+            kept, self._space = hold_fence(text, begins_line=self._begins_line)
+        if kept:
+            self._emit(kept, events)
+
+    def _leave_fence(self, text: str, opening: str) -> str:
+        """Return `text`, which follows a call in a code block, without the fence that closes it.
+
+        If the block goes on, `opening` is its first line. It is "" if the call had a block of its
+        own: then only its closing fence may be doubled.
+        """
+        body = text.lstrip()
+        is_next = opening != "" or text[: len(text) - len(body)].count("\n") < 2
+        if is_closing(body) and is_next:
+            return body.removeprefix(FENCE)
+        return text if body.startswith(FENCE) or not opening else opening + body
+
+    def _send_held(self, events: list[OutputEvent]) -> None:
+        """Emit what was held back, because no call follows."""
+        held, self._space = self._space, ""
+        if self._fence is not None and is_closing_begun(held):
+            self._fence = None
             return
-        whole = self._space + kept
+        if "`" in held:
+            self._emit(held, events)
+        elif held and not self._trim and not self.in_reasoning:
+            events.append(Content(held))
+
+    def _emit(self, text: str, events: list[OutputEvent]) -> None:
         # White space after a call separates two texts. After a reasoning mark it is dropped.
         if self._trim and (self.in_reasoning or self._first or not self._sent):
-            whole = whole.lstrip()
-        self._space = text[len(kept) :]
-        self._trim = False
+            text = text.lstrip()
+        self._block = follow_block(text, self._block, begins_line=self._begins_line)
+        self._trim = self._begins_line = False
         if self.in_reasoning:
-            events.append(ReasoningContent(whole))
+            events.append(ReasoningContent(text))
         else:
             self._first = False
             self._sent = True
-            events.append(Content(whole))
+            events.append(Content(text))
 
 
 def read(

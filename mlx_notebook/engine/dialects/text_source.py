@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator
 from functools import lru_cache
 from typing import TypeVar
 
+from mlx_notebook.engine.dialects.fences import FENCE, is_closing, is_closing_begun
 from mlx_notebook.engine.dialects.output_events import (
     CallArguments,
     CallEnd,
@@ -166,6 +167,28 @@ class TextSource:
                 if begun and rest and partly:
                     self.pos = len(self.text)
                 return
+
+    def open_fence(self) -> Parsing[bool]:
+        """Read the first line of a code block, after white space. Return whether there is one."""
+        before = self.pos
+        yield from self.skip("```json", FENCE)
+        return self.pos > before
+
+    def close_fence(self) -> Parsing[bool]:
+        """Read the fence that closes a code block, or its beginning at the end of the text.
+
+        Return whether there is one. A fence with a language opens another block.
+        """
+        while is_closing_begun(self.rest) and not self.closed:
+            yield
+        body = self.rest.lstrip()
+        if is_closing_begun(body):
+            self.pos = len(self.text)
+        elif is_closing(body):
+            self.pos = len(self.text) - len(body) + len(FENCE)
+        else:
+            return False
+        return True
 
     def expect(self, literal: str) -> Parsing[None]:
         """Read `literal`. Raise Malformed if the text is different."""

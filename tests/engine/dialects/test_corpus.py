@@ -25,7 +25,15 @@ from mlx_notebook.engine.dialects.output_reader import MarkerReader, OutputReade
 from mlx_notebook.engine.functions.declared import DeclaredFunctions
 
 EXTRA_MARKS = (
-    *("<tool_call>", "</tool_call>", "</function>", "```", "<|tool_call_section_begin|>"),
+    *(
+        "```json",
+        "```python",
+        "<tool_call>",
+        "</tool_call>",
+        "</function>",
+        "```",
+        "<|tool_call_section_begin|>",
+    ),
     *("<|tool_call_section_end|>", "<|python_end|>"),
 )
 FOLDER = Path(__file__).parent / "corpus"
@@ -205,3 +213,31 @@ def test_a_mark_that_is_only_mentioned_is_text(name: str) -> None:
     found = read_in_all_ways(name, text)
     assert found.calls == []
     assert found.content == text
+
+
+@pytest.mark.parametrize("name", OPENED)
+def test_a_code_fence_around_calls_goes_with_them(name: str) -> None:
+    write = registry.get(name).write
+    text = f"First.\n\n```json\n{write([NOW])}\n```\n\n```\n{write([SENT])}\n```\nDone."
+    found = read_in_all_ways(name, text)
+    assert found.calls == plain(NOW, SENT)
+    assert found.content == "First.\nDone."
+
+
+@pytest.mark.parametrize("name", OPENED)
+def test_code_blocks_beside_calls_stay(name: str) -> None:
+    write = registry.get(name).write
+    block = "```python\nprint(1)\n```"
+    text = f"{block}\n{write([NOW])}\n{block}\n\n```\nplain\n```\n\n{write([SENT])}\n\n{block}"
+    found = read_in_all_ways(name, text)
+    assert found.calls == plain(NOW, SENT)
+    assert found.content == f"{block}\n{block}\n\n```\nplain\n```\n\n{block}"
+
+
+@pytest.mark.parametrize("name", OPENED)
+def test_the_fence_around_a_call_of_an_unknown_function_stays(name: str) -> None:
+    text = f"```json\n{registry.get(name).write([ToolCall('launch', '{}')])}\n```"
+    found = read_in_all_ways(name, text)
+    assert found.calls == []
+    assert found.content.startswith("```json\n")
+    assert found.content.endswith("\n```")

@@ -5,6 +5,7 @@ Source: https://github.com/NousResearch/Hermes-Function-Calling
 
 from mlx_notebook.engine.dialects.dialect import Dialect, Layout, StartMarker
 from mlx_notebook.engine.dialects.families.qwen_xml import QwenXML
+from mlx_notebook.engine.dialects.fences import FENCE
 from mlx_notebook.engine.dialects.notations import json_calls
 from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
 from mlx_notebook.engine.functions.arguments import dumps
@@ -40,7 +41,7 @@ class Hermes(JSONCalls):
 
         Some models put the object into a code block, or write Qwen3-Coder's tags.
         """
-        yield from source.skip("```json", "```")
+        is_fenced = yield from source.open_fence()
         if (yield from source.ahead()) == "<":
             yield from _TAGS.region(source)
             return
@@ -55,7 +56,13 @@ class Hermes(JSONCalls):
                 yield from json_calls.call(source)
                 source.end()
         # Small models often write one brace too many.
-        yield from source.skip("}", "```", "</tool_call>")
+        if is_fenced:
+            yield from source.skip("}", _CLOSE)
+            yield from source.close_fence()
+            yield from source.skip(_CLOSE)
+        else:
+            yield from source.skip("}", _CLOSE, f"{FENCE}{_CLOSE}", f"{FENCE}\n{_CLOSE}")
 
 
+_CLOSE = "</tool_call>"
 _TAGS = QwenXML()

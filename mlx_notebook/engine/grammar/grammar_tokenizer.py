@@ -9,6 +9,7 @@ import llguidance
 import numpy as np
 from llguidance import hf
 
+from mlx_notebook.engine.grammar.unique.unique_items import TokenTexts
 from mlx_notebook.engine.sandbox import sandbox
 from mlx_notebook.engine.sandbox.grammar_check import ENGINE_STACK, on_a_stack_of
 from mlx_notebook.engine.sandbox.grammar_errors import GrammarError, is_failure
@@ -65,6 +66,15 @@ class GrammarTokenizer:
         """Text -> id of the special tokens, which llguidance does not treat as text."""
         is_special = self.ll.is_special_token
         return {text: token for text, token in self._added.items() if is_special(token)}
+
+    @cached_property
+    def texts(self) -> TokenTexts:
+        """The text of each token; empty for special ones. Takes a fraction of a second to read."""
+        is_special = self.ll.is_special_token
+        return TokenTexts(
+            (b"" if is_special(token) else self.bytes_of(token) for token in range(self.width)),
+            self.width,
+        )
 
     def bytes_of(self, token: int) -> bytes:
         """Return the bytes of a token. For a special token they are its name."""

@@ -63,14 +63,16 @@ class LarkRules:
         """
         return self._json(schema, strict, {"whitespace_pattern": JSON_SPACE})
 
-    def json_line(self, schema: Any, *, strict: bool) -> str:
+    def json_line(self, schema: Any, *, strict: bool, fixed: bool = False) -> str:
         """Return a rule for the JSON values of `schema` on one line.
 
         The answer keeps to one notation, with a space after each comma and colon or without. So
         its keys and separators leave no choice, and the row need not generate them one by one.
-        White space is free in a schema too large to be compiled for each notation.
+        White space is free in a schema too large to be compiled for each notation. With `fixed`,
+        such a schema is compiled for the first notation alone.
         """
-        if len(json.dumps(schema)) > _MOST_NOTED:
+        is_large = len(json.dumps(schema)) > _MOST_NOTED
+        if is_large and not fixed:
             return self.json(schema, strict=strict)
         rules = [
             self._json(
@@ -78,7 +80,7 @@ class LarkRules:
                 strict,
                 {"whitespace_flexible": False, "item_separator": item, "key_separator": key},
             )
-            for item, key in _NOTATIONS
+            for item, key in (_NOTATIONS[:1] if is_large else _NOTATIONS)
         ]
         return self.add("json_line", " | ".join(rules))
 

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from mlx_notebook.engine.errors import ConstraintFailed, EngineError
 from mlx_notebook.engine.grammar.grammar_tokenizer import GrammarTokenizer
+from mlx_notebook.engine.grammar.unique.unique_items import UniqueItems, UniqueItemsRow
 from mlx_notebook.engine.sandbox.grammar_limits import explain
 
 MAX_FORCED = 64
@@ -53,7 +54,8 @@ class Grammar:
     """A compiled grammar, shared by rows. `row` makes the state of one row.
 
     `begin` applies from the first token. Without it, the text is free until a trigger. `name` is
-    the name in error messages, `param` the request's parameter that asks for it.
+    the name in error messages, `param` the request's parameter that asks for it. `unique` is what
+    the grammar cannot say of the items of arrays.
     """
 
     def __init__(
@@ -63,7 +65,9 @@ class Grammar:
         triggers: Sequence[Trigger] = (),
         name: str = "The format",
         param: str = "response_format",
+        unique: UniqueItems | None = None,
     ) -> None:
+        self.unique = unique
         self.name, self.param = name, param
         self._tokens = tokens
         self._begin = begin
@@ -107,6 +111,7 @@ class Matcher:
         self._head = b""
         # The tokens that must follow, as far as they are known, from the last one to the next one.
         self._forced: list[int] = []
+        self._unique: UniqueItemsRow | None = grammar.unique.row() if grammar.unique else None
         self.failure: EngineError | None = None
 
     def advance(self, token: int) -> None:
@@ -135,6 +140,10 @@ class Matcher:
         active.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
         if active.is_error():
             self._fail(explain(active.get_error()))
+        elif self._unique is not None:
+            self._unique.restrict(active, mask)
+            if not mask.any():
+                self._fail("every item that may follow repeats an earlier one")
         return True
 
     def forced(self) -> list[int]:
@@ -156,6 +165,7 @@ class Matcher:
         twin = copy.copy(self)
         twin._active = self._active.deep_copy() if self._active is not None else None
         twin._forced = self._forced.copy()
+        twin._unique = self._unique.copy() if self._unique is not None else None
         return twin
 
     def _look_ahead(self, active: llguidance.LLMatcher) -> list[int]:
@@ -193,6 +203,10 @@ class Matcher:
             return
         # Only text of the trigger's token may fail to fit. Later tokens were allowed by a mask.
         self._binding = True
+        if self._unique is not None:
+            text = b"".join(map(self._tokens.bytes_of, tokens))
+            if not self._unique.advance(text):
+                self._fail("an item repeats an earlier one")
         if self._again and active.is_stopped():
             self._active = None
             self._tail = self._head = b""

@@ -186,6 +186,8 @@ def _unique_items(part: Schema) -> Schema:
     values = values_of(items)
     if values is None and isinstance(items, Mapping) and types_of(items) == {"boolean"}:
         values = [True, False]
+    if values is not None and least > len(values):
+        return {**rest, "items": False, "minItems": 1}  # no array fulfils it
     if values is None or not set(rest) <= _OF_A_LIST or types_of(rest) != {"array"}:
         return part
     values = [value for at, value in enumerate(values) if not _is_in(value, values[:at])]

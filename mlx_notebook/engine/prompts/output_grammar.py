@@ -18,6 +18,13 @@ from mlx_notebook.engine.grammar.lark import LarkRules
 from mlx_notebook.engine.grammar.matcher import Grammar, Trigger
 from mlx_notebook.engine.grammar.schema_rewrites import enforceable
 from mlx_notebook.engine.grammar.schemas import check, close_objects, is_simple
+from mlx_notebook.engine.grammar.unique.places import (
+    SchemaPlaces,
+    subschemas,
+    without_unique_items,
+)
+from mlx_notebook.engine.grammar.unique.preamble import Preamble
+from mlx_notebook.engine.grammar.unique.unique_items import UniqueItems
 from mlx_notebook.engine.sandbox.grammar_errors import GrammarError
 from mlx_notebook.protocol import OutputFormat, ToolChoice
 
@@ -139,7 +146,15 @@ class GrammarCompiler:
             parts.append(all_calls(*calls, rules, choice.parallel))
         if output is not None and not (calls is not None and choice.mode == "required"):
             head = rules.text(reasoning.head) if reasoning is not None else ""
-            parts.append(f"{head} {content(output, rules)}".strip())
+            if output.kind == "json_schema" and calls is None:
+                expression, places = json_content(output.value, rules)
+                if places is not None:
+                    build.unique = UniqueItems(
+                        places, build.tokens.texts, _preamble(reasoning, reasoning_state)
+                    )
+            else:
+                expression = content(output, rules)
+            parts.append(f"{head} {expression}".strip())
         body = rules.add("answer", " | ".join(parts))
         if reasoning is None or reasoning_state == "none":
             return build.grammar(rules.render(body))
@@ -150,7 +165,9 @@ class GrammarCompiler:
             if calls is not None and output is None:
                 # Models forget to end their reasoning before a call.
                 triggers += self._call_triggers(build, *calls, choice.parallel, again=False)
-            return Grammar(build.tokens, None, triggers, build.name, build.param)
+            return Grammar(
+                build.tokens, None, triggers, build.name, build.param, unique=build.unique
+            )
         start = rules.text(reasoning.start)
         block = f"{start} {rules.until(reasoning.end)} {lead}"
         return build.grammar(rules.render(f"({block})? {body}"))
@@ -195,6 +212,8 @@ class _GrammarBuilder:
     ----------
     name, param
         Name of the constraint in error messages, and the request's parameter that holds it.
+    unique
+        What holds beside the grammar of the answer: the items of arrays differ.
     """
 
     def __init__(
@@ -204,6 +223,7 @@ class _GrammarBuilder:
         calls: tuple[Dialect, DeclaredFunctions] | None,
     ) -> None:
         self.tokens = tokens
+        self.unique: UniqueItems | None = None
         self.name, self.param = _names(output)
         schemas = [function.parameters for function in calls[1].functions] if calls else []
         if output is not None and output.kind == "json_schema":
@@ -226,7 +246,8 @@ class _GrammarBuilder:
 
     def grammar(self, grammar: str) -> Grammar:
         """Compile a grammar that applies from the first token."""
-        return Grammar(self.tokens, self.matcher(grammar), (), self.name, self.param)
+        matcher = self.matcher(grammar)
+        return Grammar(self.tokens, matcher, (), self.name, self.param, unique=self.unique)
 
 
 _OUTPUT_PARAMS = ("response_format", "structured_outputs")
@@ -252,10 +273,7 @@ def content(output: OutputFormat, rules: LarkRules) -> str:
     if output.kind == "json_object":
         return rules.json({"type": "object"}, strict=True)
     if output.kind == "json_schema":
-        if not isinstance(value, dict | bool):
-            raise GrammarError("The JSON schema must be an object.", "response_format")
-        check(value, "the response format", "response_format")
-        return rules.json_line(close_objects(enforceable(value, close_objects)), strict=True)
+        return rules.json_line(_prepared(value), strict=True)
     if output.kind == "regex":
         if not isinstance(value, str):
             raise GrammarError("The regular expression must be a string.", "structured_outputs")
@@ -265,6 +283,43 @@ def content(output: OutputFormat, rules: LarkRules) -> str:
             raise GrammarError("The choices must be a list of strings.", "structured_outputs")
         return rules.choice(value)
     return rules.add("grammar", "%lark {\n" + _lark(value) + "\n}")
+
+
+def json_content(schema: Any, rules: LarkRules) -> tuple[str, SchemaPlaces | None]:
+    """Return an expression for the JSON values of a schema, and where their items must differ.
+
+    Raises
+    ------
+    GrammarError
+        If the schema is not valid.
+    """
+    prepared = _prepared(schema)
+    unique = [part for part in subschemas(prepared) if part.get("uniqueItems") is True]
+    if not unique:
+        return rules.json_line(prepared, strict=True), None
+    try:
+        places = SchemaPlaces(prepared)
+    except (LookupError, ValueError):  # what applies where is not known: it is refused below
+        return rules.json_line(prepared, strict=True), None
+    plain = without_unique_items(prepared)
+    return rules.json_line(plain, strict=True, fixed=True), places
+
+
+def _prepared(schema: Any) -> Any:
+    """Return a schema as the grammar takes it. Raise GrammarError if it is not valid."""
+    if not isinstance(schema, dict | bool):
+        raise GrammarError("The JSON schema must be an object.", "response_format")
+    check(schema, "the response format", "response_format")
+    return close_objects(enforceable(schema, close_objects))
+
+
+def _preamble(reasoning: ReasoningMarks | None, state: ReasoningState) -> Preamble:
+    """Return what may precede the JSON value where the grammar applies."""
+    if reasoning is None:
+        return Preamble()
+    marks = (reasoning.start, reasoning.end) if state == "optional" else ("", "")
+    texts = (*marks, reasoning.between, reasoning.head)
+    return Preamble(*(text.encode() for text in texts))
 
 
 def _lark(text: object) -> str:

@@ -67,6 +67,9 @@ class Chunk:
 class Chooser(Protocol):
     """Chooses the next chunk. `waiting` are the prompts that have not begun, the oldest first."""
 
+    def gathers(self, waiting: deque[Prompt], running: Sequence[Prompt]) -> bool:
+        """Return whether the running rows and the prompts still to compute are one burst."""
+
     def choose(self, waiting: deque[Prompt], step: float, now: float) -> Chunk | None:
         """Return the next chunk, and take those that begin out of `waiting`.
 
@@ -83,6 +86,12 @@ class Shipped:
     def __init__(self, limits: PrefillLimits, guess: float) -> None:
         self.policy = PrefillPolicy(limits, PrefillSpeed(guess))
         self.groups: list[tuple[list[Prompt], float]] = []
+
+    def gathers(self, waiting: deque[Prompt], running: Sequence[Prompt]) -> bool:
+        """Ask the policy."""
+        pending = [max(p.left for p in group) for group, _ in self.groups]
+        pending += [prompt.left for prompt in waiting]
+        return self.policy.gathers([len(prompt.times) for prompt in running], pending)
 
     def choose(self, waiting: deque[Prompt], step: float, now: float) -> Chunk | None:
         """Continue a group, or begin one."""
@@ -119,6 +128,10 @@ class Fixed:
     def __init__(self, rows: int, tokens: int) -> None:
         self.rows, self.tokens = rows, tokens
         self.group: list[Prompt] = []
+
+    def gathers(self, waiting: deque[Prompt], running: Sequence[Prompt]) -> bool:
+        """Return False: each step is followed by a chunk."""
+        return False
 
     def choose(self, waiting: deque[Prompt], step: float, now: float) -> Chunk | None:
         """Fill the group up and compute the next tokens of all its prompts."""
@@ -166,12 +179,17 @@ def simulate(costs: Costs, chooser: Chooser, trace: Sequence[Prompt]) -> Outcome
     while True:
         while coming and coming[0][0] <= now:
             waiting.append(prompts[heapq.heappop(coming)[1]])
-        step = took("decode", len(running), 1) if running else 0.0
-        if running:
+        burst = bool(running) and chooser.gathers(waiting, running)
+        first = burst and not all(prompt.times for prompt in running)
+        decodes = bool(running) and (first or not burst)
+        step = took("decode", len(running), 1) if decodes else 0.0
+        if decodes:
             now += step
             for prompt in running:
                 prompt.times.append(now)
             running = [prompt for prompt in running if len(prompt.times) < prompt.answer]
+        if first:
+            continue
         chunk = chooser.choose(waiting, step if running else 0.0, now)
         if chunk is not None:
             seconds = took("prefill", chunk.rows, chunk.width)

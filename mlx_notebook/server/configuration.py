@@ -72,7 +72,9 @@ class Configuration(
         min=0.01,
         help="""Longest pause of running streams while prompts are computed. The engine measures its
         speed and computes as many tokens at a time as fit, at least 16. A shorter pause makes long
-        prompts slower. Where a step takes long, a pause may take three steps, up to a second.""",
+        prompts slower. Where a step takes long, a pause may take three steps, up to a second.
+        Streams that have all just begun, with 16 tokens at most, wait for a group of short prompts
+        as long as it takes, so that a burst decodes together.""",
     ).tag(config=True)
 
     max_prompt_tokens = Integer(

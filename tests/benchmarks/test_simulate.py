@@ -42,6 +42,14 @@ def test_running_rows_wait_for_a_chunk():
     assert found.pause == pytest.approx(11 + 3)
 
 
+def test_a_burst_makes_fewer_steps_if_its_rows_wait_for_each_other():
+    costs = Costs(launch=0.0, step=1.0, shape=0.0, token=0.01, row=0.0)
+    limits = PrefillLimits(rows=1, pause=0.1)
+    trace = [Prompt(0.0, 100, 20), Prompt(0.0, 100, 20)]
+    # The second prompt takes a second: 20 steps, and one more for the row that was there first.
+    assert simulate(costs, Shipped(limits, guess=100.0), trace).total == pytest.approx(2 + 21)
+
+
 def test_a_shape_costs_only_when_it_is_new():
     costs = Costs(launch=1.0, step=2.0, shape=50.0, token=0.0, row=0.0)
     again = simulate(costs, Fixed(1, 100), [Prompt(0.0, 10, 2), Prompt(0.0, 10, 2)])

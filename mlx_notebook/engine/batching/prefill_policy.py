@@ -41,6 +41,9 @@ _STEPS = 3
 Where a step takes long, shorter chunks would add many steps to what a burst takes.
 """
 
+_BEGUN_TOKENS = 16
+"""Rows that have generated at most so many tokens have just begun."""
+
 _MOST_GROUPS = 4
 """Most groups that are begun for the sake of a shorter prompt behind them."""
 
@@ -160,6 +163,24 @@ class PrefillPolicy:
         if self.limits.rounding and budget >= _FEW:
             budget = 1 << (budget.bit_length() - 1)
         return min(most, max(_SMALL_CHUNK, budget))
+
+    def gathers(self, generated: Sequence[int], pending: Sequence[int]) -> bool:
+        """Return whether the running rows and the prompts still to compute are one burst.
+
+        That is so if all rows have just begun and the prompts are short. Then decoding and prefill
+        take turns: steps until every row has its first token, then a whole group of prompts, so
+        that the rows decode together. A row that was there before the burst never waits so.
+
+        Parameters
+        ----------
+        generated
+            How many tokens each running row has generated.
+        pending
+            How many tokens each prompt has left, of those that have begun and those that may.
+        """
+        if not generated or not pending:
+            return False
+        return max(generated) <= _BEGUN_TOKENS and max(pending) <= _SHORT_PROMPT
 
     def turn(self, groups: Sequence[tuple[int, float]], waiting: Sequence[int]) -> int | None:
         """Return the index of the group to continue; None: begin one of the waiting prompts.

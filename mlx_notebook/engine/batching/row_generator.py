@@ -224,19 +224,32 @@ class RowGenerator:
                     yield
 
     def next(self) -> tuple[list[PromptProgress], list[NewToken]]:
-        """Decode a step, then compute a chunk of some prompts."""
+        """Decode a step, then compute a chunk of some prompts; in a burst only one of the two."""
         with mx.stream(generation_stream):
             began = time.perf_counter()
-            tokens = self._batch.step() if len(self._batch) and not self._rests else []
+            runs = len(self._batch) > 0 and not self._rests
+            burst = runs and self._is_burst
+            first = burst and any(not row.generated for row in self._batch.rows)
+            decodes = runs and (first or not burst)
+            tokens = self._batch.step() if decodes else []
             self._step_seconds = time.perf_counter() - began
             progress = self._join_ready()
-            if not progress:
-                progress = self._compute()
+            if not progress and not first:
+                progress = self._compute(decoding=decodes)
             return progress, tokens
 
     @property
     def _batches(self) -> list[PromptGroup | RowBatch]:
         return [*(group for group, _ in self._groups), self._batch]
+
+    @property
+    def _is_burst(self) -> bool:
+        """Whether all rows have just begun, and prompts that came with them have not."""
+        batches = [*(batch.rows for batch in self._batches), self._waiting]
+        if any(row.urgent for rows in batches for row in rows):
+            return False
+        pending = [group.left for group, _ in self._groups] + self._may_begin()
+        return self._policy.gathers([row.generated for row in self._batch.rows], pending)
 
     @property
     def _rests(self) -> bool:
@@ -278,15 +291,15 @@ class RowGenerator:
         self._waiting = deque(row for row in self._waiting if row not in ready)
         return self._join(ready, BatchCache([row.cache for row in ready]))
 
-    def _compute(self) -> list[PromptProgress]:
-        """Compute a chunk of the prompts whose turn it is."""
+    def _compute(self, *, decoding: bool) -> list[PromptProgress]:
+        """Compute a chunk of the prompts whose turn it is; rows wait for it if they decode."""
         # Urgent rows wait before all others, and begin without them.
         urgent = [row.left for row in self._waiting if row.urgent][: self._room(urgent=True)]
         waiting = urgent or self._may_begin()
         if not waiting and not self._groups:
             return []
         now = time.perf_counter()
-        decoding = any(not row.patient for row in self._batch.rows)
+        decoding = decoding and any(not row.patient for row in self._batch.rows)
         turn = self._turn(waiting, now, urgent=bool(urgent))
         if turn is None:
             turn = self._begin(self._policy.begin(waiting, decoding=decoding))

@@ -65,6 +65,15 @@ def test_a_chunk_is_never_longer_than_its_limit(chunk: int) -> None:
     assert policy(1e6, chunk=chunk).chunk(1, decoding=False) == chunk
 
 
+def test_rows_that_have_just_begun_are_a_burst_with_short_prompts() -> None:
+    plain = policy()
+    assert plain.gathers([0, 16], [200])
+    assert not plain.gathers([], [200])
+    assert not plain.gathers([1, 3], [])
+    assert not plain.gathers([1, 17], [200])  # one was there before
+    assert not plain.gathers([1, 3], [200, 513])
+
+
 def test_the_speed_is_measured_and_one_slow_chunk_changes_little() -> None:
     speed = PrefillSpeed(100)
     assert speed.tokens_in(1) == 100

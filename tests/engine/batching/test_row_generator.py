@@ -270,6 +270,64 @@ def test_any_prompt_goes_before_a_patient_one_that_has_begun(
     assert len(found[patient]) == 6
 
 
+@pytest.mark.parametrize(("before", "decodes"), [(1, False), (16, False), (17, True)])
+def test_only_rows_that_have_just_begun_wait_for_a_prompt(
+    make: Callable[..., RowGenerator], before: int, decodes: bool
+) -> None:
+    generator = make(chunk=16)
+    first = insert(generator, PROMPTS[3], 30)
+    tokens = 0
+    while tokens < before:
+        tokens += len(generator.next()[1])
+    second = insert(generator, [6] * 100, 1)
+    new: list[NewToken] = []
+    ended = False
+    while not ended:
+        progress, more = generator.next()
+        new += more
+        ended = any(report.end_of_prompt for report in progress)
+    # The prompt has seven chunks; before each, a running row decodes.
+    assert [token.uid for token in new] == ([first] * 7 if decodes else [])
+    found, _ = run(generator)
+    assert (len(found[first]), len(found[second])) == (30 - before - len(new), 1)
+
+
+def test_rows_of_a_burst_get_their_first_token_before_the_next_prompts(
+    make: Callable[..., RowGenerator],
+) -> None:
+    generator = make(rows=1)
+    uids = [insert(generator, prompt, 4) for prompt in PROMPTS[:3]]
+    events: list[tuple[str, int]] = []
+    while len(generator):
+        progress, new = generator.next()
+        events += [("token", token.uid) for token in new]
+        events += [("prompt", report.uid) for report in progress if report.end_of_prompt]
+    first = [events.index(("token", uid)) for uid in uids]
+    computed = [events.index(("prompt", uid)) for uid in uids]
+    assert computed[0] < first[0] < computed[1] < first[1] < computed[2] < first[2]
+
+
+def test_a_burst_of_patient_rows_waits_for_a_prompt_that_is_not(
+    make: Callable[..., RowGenerator],
+) -> None:
+    generator = make()
+    patient = insert(generator, PROMPTS[0], patient=True)
+    while generator.computing or not len(generator._batch):
+        generator.next()
+    other = insert(generator, PROMPTS[1])
+    found, _ = run(generator)
+    assert (len(found[patient]), len(found[other])) == (6, 6)
+
+
+def test_an_urgent_row_waits_for_no_burst(make: Callable[..., RowGenerator]) -> None:
+    generator = make(chunk=16)
+    urgent = insert(generator, PROMPTS[3], 30, urgent=True)
+    while not generator.next()[1]:
+        pass
+    insert(generator, [6] * 100, 1)
+    assert [token.uid for token in generator.next()[1]] == [urgent]
+
+
 def test_chunks_are_short_while_somebody_types(make: Callable[..., RowGenerator]) -> None:
     def fed(generator: RowGenerator) -> int:
         uid = insert(generator, [5] * 2000)

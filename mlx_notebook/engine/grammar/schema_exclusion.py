@@ -83,6 +83,10 @@ def _exclude(one: Any, other: Any, root: Any, depth: int) -> bool:
                 _exclude(branch, second, root, depth - 1) for branch in branches
             ):
                 return True
+    if types_of(one) & types_of(other) == {"array"}:
+        # Without items an array may fulfil both.
+        least = max(one.get("minItems", 0), other.get("minItems", 0))
+        return least > 0 and _exclude(_first(one), _first(other), root, depth - 1)
     if types_of(one) & types_of(other) != {"object"}:
         return False
     return _objects_exclude(one, other, root, depth) or _objects_exclude(other, one, root, depth)
@@ -98,6 +102,12 @@ def _objects_exclude(
         if _exclude(mine, theirs, root, depth - 1):
             return True
     return False
+
+
+def _first(schema: Mapping[str, Any]) -> Any:
+    """Return what an array schema says of the first item."""
+    first = schema.get("prefixItems") or (schema.get("items", True),)
+    return True if isinstance(first[0], list) else first[0]
 
 
 def _property(schema: Mapping[str, Any], name: str) -> Any:

@@ -6,38 +6,38 @@ as it is, and is refused when the grammar is compiled.
 Format: https://json-schema.org/draft/2020-12/json-schema-validation.
 """
 
+import re
 from collections.abc import Callable, Mapping
-from itertools import permutations
+from itertools import combinations, permutations
+from math import comb
 from typing import Any
 
-from mlx_notebook.engine.grammar.schema_exclusion import exclude, resolve, types_of, values_of
-
-Schema = dict[str, Any]
+from mlx_notebook.engine.grammar.rewriting.conditions import conditions, dependencies
+from mlx_notebook.engine.grammar.rewriting.formats import other_than, with_pattern, without_format
+from mlx_notebook.engine.grammar.rewriting.one_of import OneOf
+from mlx_notebook.engine.grammar.rewriting.parts import (
+    AT_ROOT,
+    COMMENTS,
+    MOST_VARIANTS,
+    Schema,
+    any_of,
+    is_in,
+    is_plain_object,
+    only_required,
+    with_property,
+    with_required,
+)
+from mlx_notebook.engine.grammar.schema_exclusion import resolve, types_of, values_of
 
 _MAPS = ("properties", "$defs", "definitions", "patternProperties", "dependentSchemas")
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
-_SINGLE = ("items", "additionalProperties", "additionalItems")
-_AT_ROOT = ("$schema", "$id", "$defs", "definitions")
-# Formats of the standard that llguidance does not know. Others that it does not know are nobody's,
-# and so annotations.
-_REFUSED_FORMATS = frozenset(
-    (
-        *("uri-reference", "iri", "iri-reference", "uri-template", "json-pointer", "regex"),
-        *("relative-json-pointer", "idn-email", "idn-hostname"),
-    )
-)
-_FORMATS = frozenset(
-    (
-        *("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"),
-        *("uri", "unknown", *_REFUSED_FORMATS),
-    )
-)
+_SINGLE = ("items", "additionalProperties", "then", "else")
 # An array with other keywords is not rewritten: they would be lost.
 _OF_A_LIST = frozenset(
-    ("type", "items", "minItems", "maxItems", "title", "description", "default", *_AT_ROOT)
+    ("type", "items", "minItems", "maxItems", "title", "description", "default", *AT_ROOT)
 )
 _MOST_ARRAYS = 100
-_MOST_CONDITIONS = 4
+_OF_OBJECTS = ("if", "dependentRequired", "dependentSchemas", "dependencies", "propertyNames")
 _APPLICATORS = ("anyOf", "oneOf", "allOf", "$ref", "if", "not", "dependentSchemas", "dependencies")
 
 
@@ -55,7 +55,8 @@ def enforceable(schema: Any, close: Callable[[Any], Any]) -> Any:
 
 class _Rewriter:
     def __init__(self, root: Any, close: Callable[[Any], Any]) -> None:
-        self._root, self._close = root, close
+        self._root = root
+        self._one_of = OneOf(root, close, self.rewrite)
 
     def rewrite(self, part: Any) -> Any:
         if not isinstance(part, Mapping):
@@ -70,61 +71,29 @@ class _Rewriter:
         for key in _SINGLE:
             if key in made:
                 made[key] = self.rewrite(made[key])
-        for rule in (_format, _negation, _property_names, _unevaluated, _unique_items):
+        for rule in (without_format, _as_object, _unevaluated, _unique_items, _counted):
             made = rule(made)
-        made = self._one_of(made)
-        for branches in (_dependencies, _condition):
-            made = _as_any_of(made, branches)
+        made = _property_names(_negation(made, self._root), self._root)
+        if isinstance(part.get("oneOf"), list):
+            made = self._one_of.rewrite(made, part["oneOf"])
+        for variants in (dependencies(made), conditions(made, self._root)):
+            if variants:
+                return any_of(made, variants)
         return made
 
-    def _one_of(self, part: Schema) -> Schema:
-        """Rewrite `oneOf` whose branches exclude each other as `anyOf`."""
-        branches = part.get("oneOf")
-        if not isinstance(branches, list) or "anyOf" in part:
-            return part
-        rest = {key: value for key, value in part.items() if key != "oneOf"}
-        keys = [_only_required(branch) for branch in branches]
-        if all(keys) and _is_plain_object(rest):
-            return self._one_of_keys(part, rest, [key for key in keys if key is not None])
-        # What stands beside the branches holds for all of them.
-        beside = {key: rest[key] for key in ("type",) if key in rest}
-        found = [resolve(one, self._root) for one in branches]
-        whole = [{**beside, **one} if isinstance(one, Mapping) else one for one in found]
-        closed = whole if "properties" in rest else [self._close(one) for one in whole]
-        places = range(len(whole))
-        apart = all(
-            exclude(closed[i], whole[j], self._root) for i in places for j in places if i != j
-        )
-        return {**rest, "anyOf": branches} if apart else part
 
-    def _one_of_keys(self, part: Schema, base: Schema, keys: list[list[str]]) -> Schema:
-        """Rewrite a `oneOf` of required properties: each branch forbids those of the others."""
-        variants = []
-        for at, own in enumerate(keys):
-            # Without one of their keys the other branches fail.
-            theirs = keys[:at] + keys[at + 1 :]
-            others = [[key for key in names if key not in own] for names in theirs]
-            if not all(others):
-                return part
-            made: Schema | None = base
-            for names in others:
-                if len(names) != 1:
-                    return part
-                made = made and _without(made, names[0])
-            if made is not None:
-                variants.append(_with(made, own))
-        return _any_of(base, variants) if variants else part
+def _as_object(part: Schema) -> Schema:
+    """Say that a schema is for objects, where its keywords are for objects alone.
+
+    Without `type` it accepts every text and number too, which nobody means. It must not be said of
+    branches of other schemas, so only where these keywords have to be rewritten.
+    """
+    if "type" in part or "properties" not in part or "$ref" in part:
+        return part
+    return {**part, "type": "object"} if any(key in part for key in _OF_OBJECTS) else part
 
 
-def _format(part: Schema) -> Schema:
-    """Drop a format that nobody knows: it is an annotation."""
-    name = part.get("format")
-    if isinstance(name, str) and name not in _FORMATS:
-        return {key: value for key, value in part.items() if key != "format"}
-    return part
-
-
-def _negation(part: Schema) -> Schema:
+def _negation(part: Schema, root: Any) -> Schema:
     """Rewrite `not` that takes values, types or properties away."""
     negated = part.get("not")
     if not isinstance(negated, Mapping):
@@ -135,34 +104,128 @@ def _negation(part: Schema) -> Schema:
         if own is None and types_of(rest) == {"boolean"}:
             own = [True, False]
         if own is not None:
-            left = [value for value in own if not _is_in(value, forbidden)]
+            left = [value for value in own if not is_in(value, forbidden)]
             return {**{k: v for k, v in rest.items() if k != "const"}, "enum": left}
-    names = _only_required(negated)
-    if names is not None and len(names) == 1 and _is_plain_object(rest):
-        return _without(rest, names[0]) or part
-    types = rest.get("type")
-    if set(negated) == {"type"} and isinstance(types, list) and "number" not in types:
+        if types_of(rest) == {"string"} and len(forbidden) <= MOST_VARIANTS:
+            texts = [value for value in forbidden if isinstance(value, str)]
+            return with_pattern(rest, other_than(texts)) if texts else rest
+    types = rest.get("type", ["array", "boolean", "null", "number", "object", "string"])
+    types = types if isinstance(types, list) else [types]
+    if set(negated) == {"type"} and "$ref" not in rest:
         taken = negated["type"] if isinstance(negated["type"], list) else [negated["type"]]
-        if "number" not in taken and (left := [name for name in types if name not in taken]):
+        # A number that is not an integer cannot be asked for, an integer instead of it can.
+        is_clear = "integer" not in taken or "number" in taken or "number" not in types
+        given = {*taken, "integer"} if "number" in taken else set(taken)
+        if is_clear and (left := [name for name in types if name not in given]):
             return {**rest, "type": left}
+    required = only_required(negated)
+    if required and rest.get("type", "object") == "object" and not is_plain_object(rest):
+        # Whatever is not an object fulfils `required`.
+        ways = [{"properties": {name: False}, "additionalProperties": True} for name in required]
+        made = {**rest, "type": "object"}
+        if "anyOf" not in made:
+            return {**made, "anyOf": ways}
+        return {**made, "allOf": [*made.get("allOf", ()), {"anyOf": ways}]}
+    if is_plain_object(rest):
+        forbids = {"if": negated, "then": False}
+        made = {**rest, "allOf": [*rest.get("allOf", ()), forbids]}
+        return made if conditions(made, root) else part
     return part
 
 
-def _property_names(part: Schema) -> Schema:
-    """Rewrite `propertyNames` of an object that declares no properties."""
-    names = part.get("propertyNames")
-    if not isinstance(names, Mapping) or part.get("properties") or part.get("patternProperties"):
+def _property_names(part: Schema, root: Any) -> Schema:
+    """Rewrite `propertyNames` as patterns of the names that are not declared."""
+    names = resolve(part.get("propertyNames"), root)
+    if not isinstance(names, Mapping):
         return part
     rest = {key: value for key, value in part.items() if key != "propertyNames"}
-    value = rest.get("additionalProperties", True)
-    if set(names) <= {"pattern", "type"} and "pattern" in names:
-        matching = {names["pattern"]: value}
-        return {**rest, "patternProperties": matching, "additionalProperties": False}
-    allowed = values_of(names)
-    if allowed is not None and all(isinstance(name, str) for name in allowed):
-        declared = dict.fromkeys(allowed, value)
+    allowed, pattern = values_of(names), _pattern_of_names(names)
+    value, properties = rest.get("additionalProperties", True), rest.get("properties") or {}
+    if set(names) <= {"type", *COMMENTS} and names.get("type", "string") == "string":
+        return rest
+    patterns = rest.pop("patternProperties", None) or {}
+    if allowed is not None:
+        declared: Schema = {}
+        for name in allowed:
+            said = [one for matching, one in patterns.items() if _matches(matching, str(name))]
+            if name in properties:
+                said.append(properties[name])
+            if isinstance(name, str) and len(said) < 2:
+                declared[name] = said[0] if said else value
         return {**rest, "properties": declared, "additionalProperties": False}
-    return part
+    if pattern is None or patterns:
+        return part
+    others = values_of(names.get("not"))
+    if others is not None and value not in (True, {}):
+        # What is said of other properties is not said of the declared ones.
+        pattern_of_others = other_than([*others, *properties])
+        kept = {name: one for name, one in properties.items() if name not in others}
+        made = {**rest, "patternProperties": {pattern_of_others: value}, "properties": kept}
+        return {**made, "additionalProperties": False}
+    kept = {name: one for name, one in properties.items() if _matches(pattern, name)}
+    if len(kept) == len(properties) and value is False:
+        return rest
+    if properties and value not in (True, False, {}):
+        return part
+    if value is False:
+        return {**rest, "properties": kept}
+    made = {**rest, "patternProperties": {pattern: value}, "additionalProperties": False}
+    return {**made, "properties": kept} if properties else made
+
+
+def _pattern_of_names(names: Mapping[str, Any]) -> str | None:
+    """Return a pattern that says what a schema says of names; None if there is none."""
+    said = set(names) - {"type", "title", "description", "$comment", "format"}
+    said |= {"format"} if str(names.get("format")) in _NAMED_FORMATS else set()
+    if said == {"pattern"}:
+        return str(names["pattern"])
+    if said and said <= {"minLength", "maxLength"}:
+        return rf"^[\s\S]{{{int(names.get('minLength', 0))},{names.get('maxLength', '')}}}$"
+    one_class = re.fullmatch(r"\^(\[[^\[\]]+\])([+*])\$", str(names.get("pattern")))
+    if one_class and said <= {"pattern", "minLength", "maxLength"}:
+        least = max(int(names.get("minLength", 0)), int(one_class[2] == "+"))
+        return f"^{one_class[1]}{{{least},{names.get('maxLength', '')}}}$"
+    if said == {"not"}:
+        texts = values_of(names["not"])
+        if texts is not None and all(isinstance(text, str) for text in texts):
+            return other_than(texts)
+    return None
+
+
+_NAMED_FORMATS = (
+    *("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"),
+)
+
+
+def _matches(pattern: str, name: str) -> bool:
+    try:
+        return re.search(pattern, name) is not None
+    except re.error:  # not a pattern of Python: the name is left out
+        return False
+
+
+def _counted(part: Schema) -> Schema:
+    """Rewrite limits on how many of the declared properties an object has."""
+    least, most = int(part.get("minProperties", 0)), part.get("maxProperties")
+    if ("minProperties" not in part and most is None) or not is_plain_object(part):
+        return part
+    properties, required = part.get("properties") or {}, set(part.get("required") or ())
+    optional = [name for name in properties if name not in required]
+    if not optional or part.get("additionalProperties", False) is not False:
+        return part
+    rest = {k: v for k, v in part.items() if k not in ("minProperties", "maxProperties")}
+    missing = max(0, least - len(properties) + len(optional))
+    room = len(optional) if most is None else min(len(optional), int(most) - len(required))
+    if room < missing or comb(len(optional), room) * comb(room, missing) > MOST_VARIANTS:
+        return part
+    variants = []
+    for allowed in combinations(optional, room):
+        made = rest
+        for name in optional:
+            if name not in allowed:
+                made = with_property(made, name, False)
+        variants += [with_required(made, list(more)) for more in combinations(allowed, missing)]
+    return any_of(part, variants)
 
 
 def _unevaluated(part: Schema) -> Schema:
@@ -190,7 +253,7 @@ def _unique_items(part: Schema) -> Schema:
         return {**rest, "items": False, "minItems": 1}  # no array fulfils it
     if values is None or not set(rest) <= _OF_A_LIST or types_of(rest) != {"array"}:
         return part
-    values = [value for at, value in enumerate(values) if not _is_in(value, values[:at])]
+    values = [value for at, value in enumerate(values) if not is_in(value, values[:at])]
     most = len(values) if most is None else min(int(most), len(values))
     arrays: list[Schema] = []
     for size in range(int(least), most + 1):
@@ -206,187 +269,5 @@ def _unique_items(part: Schema) -> Schema:
                     "maxItems": size,
                 }
             )
-    kept = {key: rest[key] for key in _AT_ROOT if key in rest}
+    kept = {key: rest[key] for key in AT_ROOT if key in rest}
     return {**kept, "anyOf": arrays} if arrays else part
-
-
-def _dependencies(part: Schema) -> list[Schema] | None:
-    """Return the variants of an object whose properties depend on each other."""
-    wanted: dict[str, Any] = {}
-    for keyword in ("dependentRequired", "dependentSchemas", "dependencies"):
-        given = part.get(keyword)
-        if given is not None and not isinstance(given, Mapping):
-            return None
-        for name, needs in (given or {}).items():
-            if name in wanted:
-                return None
-            wanted[name] = {"required": needs} if isinstance(needs, list) else needs
-    if not wanted or len(wanted) > _MOST_CONDITIONS:
-        return None
-    dropped = ("dependentRequired", "dependentSchemas", "dependencies")
-    base = {key: value for key, value in part.items() if key not in dropped}
-    if not _is_plain_object(base):
-        return None
-    variants = [base]
-    for name, needs in wanted.items():
-        split: list[Schema] = []
-        for variant in variants:
-            if (without := _without(variant, name)) is not None:
-                split.append(without)
-            merged = _merged(_with(variant, [name]), needs)
-            if merged is None:
-                return None
-            split.extend(merged)
-        variants = split
-    return variants
-
-
-def _condition(part: Schema) -> list[Schema] | None:
-    """Return the variants of an object with `if` on the value of one property."""
-    if "if" not in part:
-        return None
-    base = {key: value for key, value in part.items() if key not in ("if", "then", "else")}
-    test = part["if"]
-    if not isinstance(test, Mapping) or not set(test) <= {"properties", "required", "type"}:
-        return None
-    tested = test.get("properties")
-    if not isinstance(tested, Mapping) or len(tested) != 1 or not _is_plain_object(base):
-        return None
-    ((name, condition),) = tested.items()
-    wanted = values_of(condition)
-    if wanted is None or not set(test.get("required") or [name]) <= {name}:
-        return None
-    declared = base.get("properties", {}).get(name)
-    known = values_of(declared)
-    if known is None and isinstance(declared, Mapping) and types_of(declared) == {"boolean"}:
-        known = [True, False]
-    if known is None:  # the values for which the condition does not hold cannot be written
-        return None
-    then, other = part.get("then", True), part.get("else", True)
-    # What else is said of the property stays.
-    beside = {key: value for key, value in declared.items() if key not in ("const", "enum")}
-    holds = [value for value in known if _is_in(value, wanted)]
-    fails = [value for value in known if not _is_in(value, wanted)]
-    is_tested = name in (test.get("required") or ())
-    cases: list[tuple[Schema | None, Any]] = [
-        (_with(_set(base, name, {**beside, "enum": holds}), [name]) if holds else None, then),
-        (_with(_set(base, name, {**beside, "enum": fails}), [name]) if fails else None, other),
-        (_without(base, name), other if is_tested else then),
-    ]
-    variants: list[Schema] = []
-    for case, needs in cases:
-        if case is None:
-            continue
-        merged = _merged(case, needs)
-        if merged is None:
-            return None
-        variants.extend(merged)
-    return variants
-
-
-def _as_any_of(part: Schema, branches: Callable[[Schema], list[Schema] | None]) -> Schema:
-    variants = branches(part)
-    return part if not variants else _any_of(part, variants)
-
-
-def _any_of(part: Schema, variants: list[Schema]) -> Schema:
-    """Return a choice among variants of a part; what other parts refer to stays in its place."""
-    kept = {key: part[key] for key in _AT_ROOT if key in part}
-    return {
-        **kept,
-        "anyOf": [{k: v for k, v in variant.items() if k not in _AT_ROOT} for variant in variants],
-    }
-
-
-def _merged(base: Schema, needs: Any) -> list[Schema] | None:
-    """Return what fulfils both schemas: one schema or none. None if it cannot be written."""
-    if needs is True or needs == {}:
-        return [base]
-    if needs is False:
-        return []
-    if not isinstance(needs, Mapping) or not set(needs) <= {"properties", "required", "type"}:
-        return None
-    if needs.get("type", "object") != "object":
-        return None
-    made = dict(base)
-    for name, schema in (needs.get("properties") or {}).items():
-        own = _declared(made, name)
-        if own is None:
-            return None
-        both = _both(own, schema)
-        if both is None:
-            return None
-        made = _set(made, name, both)
-    for name in needs.get("required") or ():
-        own = _declared(made, name)
-        if own is False:
-            return []
-        if own is None:
-            return None
-        made = _with(made, [name])
-        if name not in made.get("properties", {}):
-            made = _set(made, name, own)
-    return [made]
-
-
-def _both(one: Any, other: Any) -> Any:
-    """Return a schema for what fulfils both; None if it cannot be written simply."""
-    if one is True or one == {}:
-        return other
-    if other is True or other == {} or one == other:
-        return one
-    if one is False or other is False:
-        return False
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        values, others = values_of(one), values_of(other)
-        simple = {"const", "enum", "type"}
-        if values is not None and others is not None and set(one) | set(other) <= simple:
-            return {"enum": [value for value in values if _is_in(value, others)]}
-        if all(one[key] == other[key] for key in one if key in other):
-            return {**one, **other}
-    return None
-
-
-def _declared(part: Schema, name: str) -> Any:
-    """Return the schema of a property, False if it is forbidden, None if that is not clear."""
-    if name in part.get("properties", {}):
-        return part["properties"][name]
-    return part.get("additionalProperties", True)
-
-
-def _without(part: Schema, name: str) -> Schema | None:
-    """Return the objects without a property. None if it is required."""
-    return None if name in (part.get("required") or ()) else _set(part, name, False)
-
-
-def _with(part: Schema, names: list[str]) -> Schema:
-    required = list(part.get("required") or ())
-    return {**part, "required": [*required, *(name for name in names if name not in required)]}
-
-
-def _set(part: Schema, name: str, schema: Any) -> Schema:
-    return {**part, "properties": {**part.get("properties", {}), name: schema}}
-
-
-def _only_required(branch: Any) -> list[str] | None:
-    """Return the names that a branch requires, if it says nothing else."""
-    if not isinstance(branch, Mapping) or not set(branch) <= {"required", "type"}:
-        return None
-    names = branch.get("required")
-    return list(names) if names and branch.get("type", "object") == "object" else None
-
-
-def _is_plain_object(part: Schema) -> bool:
-    """Whether a schema is for objects alone, and declares their properties itself."""
-    return types_of(part) == {"object"} and not part.get("patternProperties") and "$ref" not in part
-
-
-def _is_in(value: Any, values: list[Any]) -> bool:
-    """Whether a list has a value, as JSON compares them: true is not 1."""
-    return any(_equals(value, other) for other in values)
-
-
-def _equals(one: Any, other: Any) -> bool:
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    return bool(one == other)

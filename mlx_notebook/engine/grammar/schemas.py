@@ -26,7 +26,7 @@ def check(schema: Any, what: str, param: str) -> None:
         If it is not. The message calls the schema `what`.
     """
     # Slow to import.
-    from jsonschema import Draft202012Validator, SchemaError  # type: ignore[import-untyped]
+    from jsonschema import Draft202012Validator, FormatChecker, SchemaError  # type: ignore[import-untyped]
 
     size = len(json.dumps(schema))
     if size > MAX_SCHEMA:
@@ -36,7 +36,8 @@ def check(schema: Any, what: str, param: str) -> None:
             param,
         )
     try:
-        Draft202012Validator.check_schema(schema)
+        # Patterns are JavaScript's, and not all are Python's. llguidance checks them.
+        Draft202012Validator.check_schema(schema, format_checker=FormatChecker(()))
     except SchemaError as error:
         place = "".join(f"[{part!r}]" for part in error.absolute_path)
         raise GrammarError(
@@ -106,8 +107,11 @@ def _close(schema: Any) -> Any:
         closed["items"] = _close(closed["items"])
     if isinstance(closed.get("additionalProperties"), Mapping):
         closed["additionalProperties"] = _close(closed["additionalProperties"])
-    if closed.get("properties") and not any(key in closed for key in _COMBINING):
-        closed.setdefault("additionalProperties", False)
+    declares = closed.get("properties") and not any(key in closed for key in _COMBINING)
+    if declares and "additionalProperties" not in closed:
+        needed = dict.fromkeys(closed.get("required") or (), True)
+        closed["properties"] = {**needed, **closed["properties"]}
+        closed["additionalProperties"] = False
     return closed
 
 

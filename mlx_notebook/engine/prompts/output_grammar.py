@@ -16,6 +16,7 @@ from mlx_notebook.engine.grammar.forbidden_texts import ForbiddenTexts
 from mlx_notebook.engine.grammar.grammar_tokenizer import GrammarTokenizer
 from mlx_notebook.engine.grammar.lark import LarkRules
 from mlx_notebook.engine.grammar.matcher import Grammar, Trigger
+from mlx_notebook.engine.grammar.rewriting.older_drafts import as_2020_12
 from mlx_notebook.engine.grammar.schema_rewrites import enforceable
 from mlx_notebook.engine.grammar.schemas import check, close_objects, is_simple
 from mlx_notebook.engine.grammar.unique.places import (
@@ -309,6 +310,7 @@ def _prepared(schema: Any) -> Any:
     """Return a schema as the grammar takes it. Raise GrammarError if it is not valid."""
     if not isinstance(schema, dict | bool):
         raise GrammarError("The JSON schema must be an object.", "response_format")
+    schema = as_2020_12(schema)
     check(schema, "the response format", "response_format")
     return close_objects(enforceable(schema, close_objects))
 

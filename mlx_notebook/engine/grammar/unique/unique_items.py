@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlx_notebook.engine.grammar.mask import words
-from mlx_notebook.engine.grammar.unique.follower import Follower, Part
+from mlx_notebook.engine.grammar.unique.json_text import JsonText, Part
 from mlx_notebook.engine.grammar.unique.places import SchemaPlaces
 from mlx_notebook.engine.grammar.unique.preamble import Preamble
 
@@ -110,7 +110,7 @@ class UniqueItemsRow:
     def __init__(self, shared: UniqueItems) -> None:
         self._texts = shared.texts
         self._preamble: Preamble | None = shared.preamble.copy()
-        self._follower = Follower(shared.places)
+        self._follower = JsonText(shared.places)
 
     def advance(self, data: bytes) -> bool:
         """Process text that the grammar consumed. Return False if an item repeats another."""
@@ -150,7 +150,7 @@ class UniqueItemsRow:
         twin._preamble = self._preamble.copy() if self._preamble is not None else None
         return twin
 
-    def _critical(self, follower: Follower, mask: Mask) -> Mask:
+    def _critical(self, follower: JsonText, mask: Mask) -> Mask:
         """Return the tokens that may end a value; take odd spellings out of `mask`."""
         if follower.part is not Part.STRING:
             return self._texts.ends
@@ -165,7 +165,7 @@ class UniqueItemsRow:
             if not self._has_way_out(grammar, token):
                 _forbid(mask, token)
 
-    def _repeating(self, follower: Follower, mask: Mask) -> Iterator[list[int]]:
+    def _repeating(self, follower: JsonText, mask: Mask) -> Iterator[list[int]]:
         """Yield the tokens in `mask` along each earlier item, the longest first."""
         seen: set[int] = set()
         for container in follower.containers:
@@ -198,7 +198,7 @@ class UniqueItemsRow:
         return self._leads_out(ahead, follower, set())
 
     def _leads_out(
-        self, grammar: llguidance.LLMatcher, follower: Follower, asked: set[bytes]
+        self, grammar: llguidance.LLMatcher, follower: JsonText, asked: set[bytes]
     ) -> bool:
         if grammar.is_accepting() or not follower.may_repeat():
             return True

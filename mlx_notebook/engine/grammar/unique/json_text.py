@@ -37,8 +37,6 @@ class Container:
         The earlier items of a unique array, as they were written and as values to compare.
     """
 
-    __slots__ = ("index", "is_array", "items", "key", "schemas", "start", "unique", "values")
-
     def __init__(self, is_array: bool, schemas: Schemas) -> None:
         self.is_array, self.schemas = is_array, schemas
         self.unique = is_array and any(one.get("uniqueItems") is True for one in schemas)
@@ -47,7 +45,7 @@ class Container:
         self.values: frozenset[str] = frozenset()
 
 
-class Follower:
+class JsonText:
     """The state of the text so far."""
 
     def __init__(self, places: SchemaPlaces) -> None:

@@ -1,0 +1,1 @@
+"""The parts of the rewriting of JSON schemas, one kind of keyword each."""

@@ -1,5 +1,7 @@
 """Decode files of sound with miniaudio: WAV, MP3, FLAC and Ogg Vorbis, up to a length."""
 
+import struct
+
 from mlx_notebook.engine.errors import InvalidAudio
 
 RATE = 16_000
@@ -17,6 +19,8 @@ _OTHERS = (
     (0, b"\xff\xf1", "AAC"),
     (0, b"\xff\xf9", "AAC"),
 )
+# From this size on, a WAV file was written to a pipe by a program that did not know its length.
+_UNKNOWN_SIZE = 0x7FFF0000
 _READ = "WAV, MP3, FLAC and Ogg Vorbis are read"
 
 
@@ -26,12 +30,13 @@ def decode_audio(data: bytes, max_seconds: float) -> bytes:
     Raises
     ------
     InvalidAudio
-        If the data is no sound, is damaged, has no samples, or is too long.
+        If the data is no sound, is damaged or cut off, has no samples, or is too long.
     """
     import miniaudio
 
     if not data:
         raise _refused("it is empty")
+    _check_length(data)
     try:
         pieces = miniaudio.stream_memory(
             data,
@@ -57,6 +62,27 @@ def decode_audio(data: bytes, max_seconds: float) -> bytes:
     if not samples:
         raise _refused("it has no samples")
     return bytes(samples)
+
+
+def _check_length(data: bytes) -> None:
+    """Raise InvalidAudio for a WAV file that ends before the samples which its header promises."""
+    if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
+        return
+    at, frame = 12, 1
+    while at + 8 <= len(data):
+        kind, size = struct.unpack_from("<4sI", data, at)
+        at += 8
+        if kind == b"fmt " and at + 14 <= len(data):
+            (frame,) = struct.unpack_from("<H", data, at + 12)
+        if kind == b"data":
+            there = len(data) - at
+            if size < _UNKNOWN_SIZE and size - there >= max(frame, 1):
+                raise _refused(
+                    f"it is cut off, because its header promises {size:,} bytes of samples and "
+                    f"{there:,} are there"
+                )
+            return
+        at += size + size % 2
 
 
 def _what(data: bytes) -> str:

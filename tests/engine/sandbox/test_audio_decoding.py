@@ -51,11 +51,21 @@ def test_every_format_is_read(format: str, subtype: str | None) -> None:
         (b"\0\0\0\x20ftypM4A " + bytes(100), "its format is MP4"),
         (b"\x1a\x45\xdf\xa3" + bytes(100), "its format is WebM"),
         (tone(0), "it has no samples"),
+        (tone(1)[:44], "promises 32,000 bytes of samples and 0 are there"),
+        (tone(1)[:60], "promises 32,000 bytes of samples and 16 are there"),
+        (tone(1)[:40], "damaged; WAV, MP3, FLAC"),
     ],
 )
 def test_a_file_that_is_no_sound_is_refused_with_the_reason(data: bytes, why: str) -> None:
     with pytest.raises(InvalidAudio, match=why):
         decode_audio(data, 10)
+
+
+def test_a_wav_file_from_a_pipe_says_no_length_and_is_read() -> None:
+    data = tone(1)
+    piped = data[:40] + b"\xff\xff\xff\xff" + data[44:]
+    assert decode_audio(piped, 10) == decode_audio(data, 10)
+    assert decode_audio(data[:-1], 10)
 
 
 def test_ogg_opus_is_refused_by_name() -> None:

@@ -125,6 +125,7 @@ def test_what_a_model_cannot_do_is_refused_by_name(client: openai.OpenAI) -> Non
     ("options", "param", "said"),
     [
         ({"file": ("a.wav", b"no sound")}, "file", "its format is unknown or it is damaged"),
+        ({"file": ("a.wav", tone(1)[:60])}, "file", "it is cut off"),
         ({"file": ("a.wav", tone(601, 8000))}, "file", "max_audio_seconds"),
         ({"language": "klingon"}, "language", "does not know"),
         ({"temperature": 2}, "temperature", "between 0 and 1"),

@@ -27,6 +27,7 @@ from mlx_notebook.server.lazy_parts import (
     make_batches,
     make_conversations,
     make_images,
+    make_request_limits,
     make_responses,
 )
 from mlx_notebook.server.listening import limit_accepted_connections
@@ -42,6 +43,7 @@ from mlx_notebook.server.models.settings.model_settings import ModelSettingsStor
 from mlx_notebook.server.models.upstream_entries import UpstreamEntries
 from mlx_notebook.server.models.use.last_model import LastModel
 from mlx_notebook.server.models.use.notebook_usage import NotebookUsage
+from mlx_notebook.server.relay.relay_rule import relay_rule
 from mlx_notebook.server.relay.service_client import ServiceClient
 from mlx_notebook.server.standalone import StandaloneServer
 from mlx_notebook.server.upstreams.request_router import RequestRouter
@@ -216,7 +218,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         application, base_url = self.serverapp.web_app, self.serverapp.base_url
         rules: list[Any] = []
         if self.relay is not None:
-            rules.append(LazyRoutes.rule(application, base_url, relay_routes, relay_sockets))
+            rules.append(relay_rule(application, base_url))
         elif not self._runs_alone:
             rules.append(LazyRoutes.rule(application, base_url))
         if isinstance(self.serverapp, StandaloneServer):
@@ -309,7 +311,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         running event loop. The start hook is too late: requests may come before it, and a server
         that is embedded in another program never calls it.
         """
-        from mlx_notebook.server.services import RequestLimits, Services
+        from mlx_notebook.server.services import Services
         from mlx_notebook.server.users.rate_limiter import RateLimiter
         from mlx_notebook.server.users.shared_prefixes import SharedPrefixes
 
@@ -327,19 +329,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             notebook_usage=NotebookUsage(self.notebook_keep_minutes * 60),
             jobs=self._jobs,
             new_models=self._new_models,
-            limits=RequestLimits(
-                max_body_bytes=self.max_body_bytes,
-                body_timeout_seconds=self.body_timeout_seconds,
-                keep_alive_seconds=self.keep_alive_seconds,
-                max_file_bytes=self.max_file_bytes,
-                max_messages=self.max_messages,
-                max_prompt_tokens=self.max_prompt_tokens,
-                max_batch=self.max_batch,
-                max_audio_bytes=self.max_audio_bytes,
-                max_audio_seconds=self.max_audio_seconds,
-                max_sockets=self.max_sockets,
-                socket_seconds=60 * self.socket_minutes,
-            ),
+            limits=make_request_limits(self),
             auto_download=self.auto_download,
             open_without_token=self.open_without_token,
             memory_budget_bytes=self.memory_budget_bytes,
@@ -389,20 +379,6 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             pinned = msgspec.structs.replace(settings.saved(answer.model), revision=answer.revision)
             await settings.save(answer.model, pinned)
         await self.catalog.refresh()
-
-
-def relay_routes() -> tuple[Any, ...]:
-    """Return routes that JupyterHub's service answers."""
-    from mlx_notebook.server.relay.relay_routes import RELAY_ROUTES
-
-    return RELAY_ROUTES
-
-
-def relay_sockets() -> tuple[Any, ...]:
-    """Return routes for WebSockets that JupyterHub's service answers."""
-    from mlx_notebook.server.relay.relay_routes import RELAY_SOCKETS
-
-    return RELAY_SOCKETS
 
 
 main = MlxNotebookApp.launch_instance

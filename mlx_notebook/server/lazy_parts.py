@@ -19,9 +19,29 @@ if TYPE_CHECKING:
     from mlx_notebook.server.conversations.conversation_store import ConversationStore
     from mlx_notebook.server.images.attachments import AttachmentLoader
     from mlx_notebook.server.responses.response_runs import ResponseRuns
+    from mlx_notebook.server.services import RequestLimits
 
 # Most conversations of a user.
 _MAX_CONVERSATIONS = 5000
+
+
+def make_request_limits(settings: Configuration) -> "RequestLimits":
+    """Return the limits on one request."""
+    from mlx_notebook.server.services import RequestLimits
+
+    return RequestLimits(
+        max_body_bytes=settings.max_body_bytes,
+        body_timeout_seconds=settings.body_timeout_seconds,
+        keep_alive_seconds=settings.keep_alive_seconds,
+        max_file_bytes=settings.max_file_bytes,
+        max_messages=settings.max_messages,
+        max_prompt_tokens=settings.max_prompt_tokens,
+        max_batch=settings.max_batch,
+        max_audio_bytes=settings.max_audio_bytes,
+        max_audio_seconds=settings.max_audio_seconds,
+        max_sockets=settings.max_sockets,
+        socket_seconds=60 * settings.socket_minutes,
+    )
 
 
 def make_responses(

@@ -8,7 +8,7 @@ from tornado import web
 
 from mlx_notebook.server.api.http.base import ApiHandler
 from mlx_notebook.server.api.http.query import whole_number
-from mlx_notebook.server.api.http.request_sender import sender_of
+from mlx_notebook.server.api.in_process.request_sender import sender_of
 from mlx_notebook.server.batches.batch_record import BatchRecord
 from mlx_notebook.server.batches.file_store import file_not_found
 from mlx_notebook.server.errors import InvalidRequest, NotFound

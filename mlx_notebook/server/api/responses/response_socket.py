@@ -17,9 +17,9 @@ from tornado import web
 from tornado.websocket import WebSocketClosedError
 
 from mlx_notebook.server.api.http.client_connection import ClientConnection
-from mlx_notebook.server.api.http.in_process import post_in_process
-from mlx_notebook.server.api.http.request_sender import sender_of
 from mlx_notebook.server.api.http.web_socket import WebSocketApiHandler
+from mlx_notebook.server.api.in_process.in_process_request import post_in_process
+from mlx_notebook.server.api.in_process.request_sender import sender_of
 from mlx_notebook.server.api.responses.socket_turn import SocketConnection, SocketTurnHandler
 from mlx_notebook.server.errors import ApiError, InvalidRequest, QueueFull
 from mlx_notebook.server.responses.last_response import LastResponse

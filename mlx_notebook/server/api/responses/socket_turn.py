@@ -8,7 +8,7 @@ from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketClosedError
 
 from mlx_notebook.protocol import ChatPrompt, Generate
-from mlx_notebook.server.api.http.in_process import InProcessConnection, done
+from mlx_notebook.server.api.in_process.in_process_request import InProcessConnection, done
 from mlx_notebook.server.api.responses.responses import ResponsesHandler
 from mlx_notebook.server.errors import ApiError, InvalidRequest
 from mlx_notebook.server.responses.last_response import LastResponse

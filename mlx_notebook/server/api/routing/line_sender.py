@@ -4,7 +4,7 @@ from tornado.web import Application
 
 from mlx_notebook.server.api.anthropic.messages import MessagesHandler
 from mlx_notebook.server.api.http.base import ApiHandler
-from mlx_notebook.server.api.http.in_process import MemoryConnection, post_in_process
+from mlx_notebook.server.api.in_process.in_process_request import MemoryConnection, post_in_process
 from mlx_notebook.server.api.openai.chat_completions import ChatCompletionsHandler
 from mlx_notebook.server.api.openai.completions import CompletionsHandler
 from mlx_notebook.server.api.openai.embeddings import EmbeddingsHandler

@@ -91,6 +91,13 @@ JUPYTERS = (
 )
 
 
+def says_that_there_is_no_route(answer: httpx.Response) -> bool:
+    """Whether an error says so: below `api/` in Ollama's format, elsewhere in OpenAI's."""
+    error = answer.json()["error"]
+    said = error if isinstance(error, str) else error["message"]
+    return str(said).startswith("There is no route")
+
+
 def test_users_of_the_service_cannot_use_it_as_a_jupyter_server(service: RunningServer) -> None:
     headers = {"Authorization": "Bearer ann"}
     with httpx.Client(base_url=service.url, headers=headers, trust_env=False) as ann:
@@ -98,7 +105,7 @@ def test_users_of_the_service_cannot_use_it_as_a_jupyter_server(service: Running
             upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"} if "/1/" in path else {}
             answer = ann.request(method, path, json={}, headers=upgrade)
             assert answer.status_code == 404, (method, path, answer.text)
-            assert answer.json()["error"]["code"] == "unknown_route"
+            assert says_that_there_is_no_route(answer)
         # What is above the service's own prefix is not there either.
         assert httpx.get(f"http://127.0.0.1:{service.port}/api", headers=headers).status_code == 404
         assert ann.get("v1/models").status_code == 200

@@ -11,7 +11,7 @@ from tornado import web
 from mlx_notebook.protocol import FillPrompt, Generate, Prompt
 from mlx_notebook.server.api.generation import Options
 from mlx_notebook.server.api.http.base import ends_with_client
-from mlx_notebook.server.api.ollama.ollama_handler import OllamaHandler
+from mlx_notebook.server.api.ollama.ollama_handler import OllamaStreamHandler
 from mlx_notebook.server.engine.request_stream import KeepAlive, RequestStream
 from mlx_notebook.server.errors import ApiError, InvalidRequest
 from mlx_notebook.server.wire.ids import new_id
@@ -25,7 +25,7 @@ from mlx_notebook.server.wire.ollama.ollama_writer import (
 from mlx_notebook.server.wire.openai.tools import left_out_tools
 
 
-class OllamaGenerationHandler(OllamaHandler):
+class OllamaGenerationHandler(OllamaStreamHandler):
     """Base of both routes: from a request to its answer."""
 
     _writer: OllamaWriter[Any]

@@ -1,5 +1,6 @@
 """Share what Ollama's routes need: its errors, its streams, its names, its way in."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -23,12 +24,11 @@ def ollama_error(error: ApiError) -> bytes:
 
 
 class OllamaHandler(LocalAccessHandler, ModelMemoryHandler):
-    """Base of Ollama's routes. Streams are lines of JSON."""
+    """Base of Ollama's routes."""
 
     api_name = "ollama"
     key_variable = "OLLAMA_API_KEY"
     is_openai = False
-    stream_type = "application/x-ndjson"
     own_names: ClassVar[Mapping[str, str]] = {
         "enable_thinking": "think",
         "max_tokens": "options.num_predict",
@@ -38,6 +38,22 @@ class OllamaHandler(LocalAccessHandler, ModelMemoryHandler):
     def encoded_error(self, error: ApiError) -> bytes:
         """Return Ollama's error object."""
         return ollama_error(error)
+
+    async def known_name(self, name: str) -> str:
+        """Return the name of a model here for one in Ollama's form, with or without `:latest`."""
+        catalog = self.services.catalog
+        await catalog.default()
+        bare = name.removesuffix(_LATEST)
+        for candidate in (name, bare, bare + _LATEST):
+            if catalog.source_of(catalog.canonical(candidate)) is not None:
+                return candidate
+        return bare
+
+
+class OllamaStreamHandler(OllamaHandler, ABC):
+    """Base of the routes that answer with a stream, which is lines of JSON."""
+
+    stream_type = "application/x-ndjson"
 
     def error_event(self, error: ApiError) -> bytes:
         """Return the last line of a stream that fails."""
@@ -49,6 +65,7 @@ class OllamaHandler(LocalAccessHandler, ModelMemoryHandler):
             self._open()
         await self.send(self.empty_line(text))
 
+    @abstractmethod
     def empty_line(self, text: str) -> bytes:
         """Return a line that keeps the connection open.
 
@@ -57,17 +74,6 @@ class OllamaHandler(LocalAccessHandler, ModelMemoryHandler):
         text
             What the request waits for.
         """
-        raise NotImplementedError
-
-    async def known_name(self, name: str) -> str:
-        """Return the name of a model here for one in Ollama's form, with or without `:latest`."""
-        catalog = self.services.catalog
-        await catalog.default()
-        bare = name.removesuffix(_LATEST)
-        for candidate in (name, bare, bare + _LATEST):
-            if catalog.source_of(catalog.canonical(candidate)) is not None:
-                return candidate
-        return bare
 
 
 class OllamaUnknownRouteHandler(OllamaHandler, UnknownRouteHandler):

@@ -10,7 +10,7 @@ from tornado import web
 from mlx_notebook import __version__
 from mlx_notebook.protocol import Resident
 from mlx_notebook.server.api.http.base import ends_with_client
-from mlx_notebook.server.api.ollama.ollama_handler import OllamaHandler
+from mlx_notebook.server.api.ollama.ollama_handler import OllamaHandler, OllamaStreamHandler
 from mlx_notebook.server.api.user_rules import check_permission, may_use
 from mlx_notebook.server.errors import InvalidRequest, NotFound
 from mlx_notebook.server.identity import owner
@@ -114,7 +114,7 @@ class OllamaShowHandler(OllamaHandler):
         self.answer(described(entry, settings))
 
 
-class OllamaPullHandler(OllamaHandler):
+class OllamaPullHandler(OllamaStreamHandler):
     """Download a model from Hugging Face."""
 
     def empty_line(self, text: str) -> bytes:

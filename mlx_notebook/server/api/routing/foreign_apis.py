@@ -49,12 +49,8 @@ def _lmstudio() -> tuple[Route, ...]:
 # At the root the first pattern that matches counts: that of Ollama's last route matches all paths.
 FOREIGN_APIS = (
     ForeignApi("lmstudio", "api/v[01](?:/.*)?", _lmstudio),
-    ForeignApi(
-        "ollama",
-        "api/(?:blobs|chat|copy|create|delete|embed|embeddings|generate|ps|pull|push|show|tags"
-        "|version)(?:/.*)?",
-        _ollama,
-    ),
+    # All that Jupyter does not keep: what Ollama has and we do not is refused in its format.
+    ForeignApi("ollama", "api/(?!(?:status|shutdown)$).*", _ollama),
 )
 
 ROOT_PATHS = "|".join(api.at_root for api in FOREIGN_APIS)

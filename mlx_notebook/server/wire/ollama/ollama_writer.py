@@ -1,6 +1,7 @@
 """Turn the engine's events into Ollama's answers."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
@@ -23,7 +24,7 @@ from mlx_notebook.server.wire.ollama.ollama_responses import (
 A = TypeVar("A", bound=OllamaAnswer)
 
 
-class OllamaWriter(Generic[A]):
+class OllamaWriter(ABC, Generic[A]):
     """Write one answer in parts, and join them if it is not streamed.
 
     Parameters
@@ -42,13 +43,13 @@ class OllamaWriter(Generic[A]):
         self._reason: str = "stop"
         self._done: protocol.Done | None = None
 
+    @abstractmethod
     def part(self, text: str = "", reasoning: str = "", calls: Iterable[OllamaToolCall] = ()) -> A:
         """Return a part of the answer."""
-        raise NotImplementedError
 
+    @abstractmethod
     def joined(self, parts: list[A]) -> A:
         """Return the whole answer, from all of its parts."""
-        raise NotImplementedError
 
     def parts(self, event: object) -> Iterator[A]:
         """Yield the parts of the answer that an event brings, usually one or none."""

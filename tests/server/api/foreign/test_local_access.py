@@ -174,6 +174,17 @@ def test_ollamas_command_line_finds_the_server(open_server: RunningServer) -> No
     assert set(version) == {"version", "server"}
 
 
+def test_what_only_ollama_has_is_refused_in_its_format(open_server: RunningServer) -> None:
+    for verb, path in (("POST", "api/me"), ("GET", "api/nonesuch"), ("PUT", "api/experimental/x")):
+        refused = CLIENT.request(verb, open_server.url + path, headers=open_server.headers)
+        assert refused.status_code == 404
+        assert set(refused.json()) == {"error"}, path
+        assert isinstance(refused.json()["error"], str)
+    assert (
+        "kernels" in CLIENT.get(open_server.url + "api/status", headers=open_server.headers).json()
+    )
+
+
 def test_nothing_is_downloaded_without_the_token(open_server: RunningServer) -> None:
     url, body = open_server.url + "api/pull", {"model": "org/nonesuch"}
     refused = CLIENT.post(url, json=body)

@@ -4,23 +4,37 @@ from collections.abc import Sequence
 
 from mlx_notebook.server.errors import InvalidRequest, NotFound
 
+# What models do that can be used so, as of `CatalogEntry.serves`.
+_DOES = {
+    "text": "answers prompts",
+    "embeddings": "makes embeddings",
+    "rerank": "ranks documents",
+    "speech": "reads texts aloud",
+    "transcription": "writes down speech",
+    "translation": "translates speech",
+}
 
-def model_not_found(name: str, names: Sequence[str], *, downloadable: bool = False) -> NotFound:
-    """Return the error for an unknown model. Its message lists the models that there are.
+
+def model_not_found(
+    name: str, names: Sequence[str], *, use: str | None = None, hint: str = ""
+) -> NotFound:
+    """Return the error for an unknown model. Its message lists the models that can be used.
 
     Parameters
     ----------
     name
         Name in the request.
     names
-        Names of all models.
-    downloadable
-        Whether the name can be that of a model on Hugging Face.
+        Names of the models that can be used in its place.
+    use
+        What the request uses a model for; None for all kinds of models.
+    hint
+        How to get others.
     """
     shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
-    fetch = f" If it is on Hugging Face, `%mlx load {name}` downloads it." if downloadable else ""
+    others = f"Use one of: {shown}." if names else f"No model here {_DOES.get(use or '', 'fits')}."
     return NotFound(
-        f"There is no model {name[:200]!r} here. Use one of: {shown or 'none'}.{fetch}",
+        " ".join(filter(None, (f"There is no model {name[:200]!r} here.", others, hint))),
         param="model",
         code="model_not_found",
     )

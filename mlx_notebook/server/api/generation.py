@@ -137,7 +137,7 @@ class GenerationHandler(EventStreamHandler):
         ApiError
             If there is no such model, it generates no text, or it cannot use an image.
         """
-        entry = await find_model(self, model)
+        entry = await find_model(self, model, use="text")
         if not entry.generates_text:
             raise await self._generation_not_supported(entry)
         settings = await self._settings(entry)
@@ -333,7 +333,8 @@ class GenerationHandler(EventStreamHandler):
         ApiError
             If there is no such model, its template refuses the messages, or it cannot use an image.
         """
-        entry = await find_model(self, model)
+        use = "text" if isinstance(prompt, ChatPrompt) else None
+        entry = await find_model(self, model, use=use)
         if entry.upstream is not None:
             raise tokens_not_known(entry)
         if isinstance(prompt, ChatPrompt) and not entry.generates_text:

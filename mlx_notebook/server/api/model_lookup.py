@@ -12,8 +12,12 @@ from mlx_notebook.server.models.downloads.downloads import Download
 from mlx_notebook.server.models.use.notebook_usage import KERNEL_HEADER
 
 
-async def find_model(handler: ApiHandler, name: str | None) -> CatalogEntry:
+async def find_model(
+    handler: ApiHandler, name: str | None, *, use: str | None = None
+) -> CatalogEntry:
     """Return the model with a name or alias; None for the default model.
+
+    `use` is that of `Catalog.find`.
 
     The request counts as one of its user that is in flight. With `auto_download`, download a model
     that is not on this machine. A client that streams gets comments meanwhile.
@@ -25,7 +29,7 @@ async def find_model(handler: ApiHandler, name: str | None) -> CatalogEntry:
         requests.
     """
     begin_request(handler)
-    entry = await _find_or_download(handler, name)
+    entry = await _find_or_download(handler, name, use)
     check_permission(handler, "use", entry.name)
     services = handler.services
     if entry.upstream is not None:
@@ -39,10 +43,10 @@ async def find_model(handler: ApiHandler, name: str | None) -> CatalogEntry:
     return entry
 
 
-async def _find_or_download(handler: ApiHandler, name: str | None) -> CatalogEntry:
+async def _find_or_download(handler: ApiHandler, name: str | None, use: str | None) -> CatalogEntry:
     services = handler.services
     try:
-        return await services.catalog.find(name, await handler.settings_user())
+        return await services.catalog.find(name, await handler.settings_user(), use=use)
     except NotFound as error:
         wanted = error.code in ("model_not_found", "model_incomplete")
         if not (wanted and name and services.auto_download):

@@ -61,7 +61,7 @@ async def embedded_texts(handler: ApiHandler, wanted: TextEmbedding) -> tuple[st
     ApiError
         If there is no such model, it makes no embeddings, or an input is too long for it.
     """
-    entry = await find_model(handler, wanted.model)
+    entry = await find_model(handler, wanted.model, use="embeddings")
     id = new_id("embd-")
     handler.set_header("x-request-id", id)
     with handler.report.operation("embeddings", entry.name, id) as operation:

@@ -105,8 +105,18 @@ class Catalog:
 
     # --- look-up ----------------------------------------------------------------------------------
 
-    async def find(self, name: str | None, user: str = OWNER) -> CatalogEntry:
+    async def find(
+        self, name: str | None, user: str = OWNER, *, use: str | None = None
+    ) -> CatalogEntry:
         """Return the model with a name or alias; None for the default model of a user.
+
+        Parameters
+        ----------
+        name, user
+            The name in the request, and whose default counts.
+        use
+            What the model is for (see `CatalogEntry.serves`). The error for an unknown name lists
+            models for this. None: all.
 
         Raises
         ------
@@ -131,10 +141,17 @@ class Catalog:
         if entry is None and (base := self._entries.get(wanted.rpartition("+")[0])) is not None:
             raise self._no_adapter(base, wanted.rpartition("+")[2])
         if entry is None:
-            raise model_not_found(wanted, self.names, downloadable=is_repository(wanted))
+            raise self._not_found(wanted, use)
         if (refusal := refusal_of(entry)) is not None:
             raise refusal
         return entry
+
+    def _not_found(self, name: str, use: str | None) -> NotFound:
+        if is_repository(name):
+            hint = f"If it is on Hugging Face, `%mlx load {name}` downloads it."
+        else:
+            hint = "`%mlx load ORG/NAME` downloads one from Hugging Face."
+        return model_not_found(name, self.names_for(use), use=use, hint=hint)
 
     def canonical(self, name: str) -> str:
         """Return the name that an alias stands for. Return any other name unchanged."""
@@ -159,7 +176,15 @@ class Catalog:
     @property
     def names(self) -> list[str]:
         """Names and aliases of all usable models."""
-        usable = {name for name, entry in self._entries.items() if refusal_of(entry) is None}
+        return self.names_for(None)
+
+    def names_for(self, use: str | None) -> list[str]:
+        """Return names and aliases of the usable models for a use; None for all."""
+        usable = {
+            name
+            for name, entry in self._entries.items()
+            if refusal_of(entry) is None and (use is None or entry.serves(use))
+        }
         return sorted(usable | {alias for alias, name in self._aliases.items() if name in usable})
 
     def settings_of(self, name: str, user: str = OWNER) -> ModelSettings:

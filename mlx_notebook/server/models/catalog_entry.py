@@ -108,6 +108,10 @@ class CatalogEntry(Struct, frozen=True):
         """Whether it ranks documents: its files say so, or its settings."""
         return self.facts.reranker is not None or self.options.reranker
 
+    def serves(self, use: str) -> bool:
+        """Whether it can be used so: "text" for answers to prompts, or one of its capabilities."""
+        return self.generates_text if use == "text" else use in self.capabilities(None)
+
     def capabilities(self, resident: Resident | None) -> list[str]:
         """Return its capabilities. The engine may have found that vision or hearing fails."""
         missing = set()

@@ -143,6 +143,25 @@ async def test_a_name_is_never_a_path(tmp_path: Path) -> None:
         assert caught.value.code == "model_not_found"
 
 
+async def test_the_error_for_an_unknown_name_lists_models_for_the_same_use(cache: Path) -> None:
+    cached(cache, "a/embeds", architectures=["BertModel"], model_type="bert")
+    catalog = Catalog(aliases={"small": "tiny-chat", "words": "a/embeds"}, log=LOG)
+    for use, listed in (
+        ("text", "Use one of: small, tiny-chat, tiny-vision."),
+        ("embeddings", "Use one of: a/embeds, words."),
+        ("speech", "No model here reads texts aloud."),
+        (None, "Use one of: a/embeds, small, tiny-chat, tiny-vision, words."),
+    ):
+        with pytest.raises(NotFound) as caught:
+            await catalog.find("nonesuch", use=use)
+        assert caught.value.message == (
+            f"There is no model 'nonesuch' here. {listed} "
+            "`%mlx load ORG/NAME` downloads one from Hugging Face."
+        )
+    with pytest.raises(NotFound, match="`%mlx load org/name` downloads it"):
+        await catalog.find("org/name", use="text")
+
+
 async def test_a_model_with_code_of_its_own_needs_to_be_trusted_by_name(cache: Path) -> None:
     cached(cache, "a/file", model_file="evil.py")
     cached(cache, "a/map", auto_map={"AutoModel": "evil.Model"})

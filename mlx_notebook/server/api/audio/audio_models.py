@@ -32,7 +32,7 @@ async def find_audio_model(handler: ApiHandler, name: str | None, capability: st
             param="model",
             code="model_not_found",
         )
-    entry = await find_model(handler, name or names[0])
+    entry = await find_model(handler, name or names[0], use=capability)
     if entry.upstream is not None or capability not in entry.facts.capabilities:
         raise audio_not_supported(entry.name, _DOES[capability], names)
     return entry

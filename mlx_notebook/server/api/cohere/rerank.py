@@ -28,7 +28,7 @@ class RerankHandler(ApiHandler):
     async def post(self) -> None:
         """Answer with the documents in the order of their scores."""
         request = self.decoded(wire.DECODER)
-        entry = await find_model(self, request.model or await self._any_ranker())
+        entry = await find_model(self, request.model or await self._any_ranker(), use="rerank")
         if entry.upstream is not None or not entry.ranks:
             raise await self._rerank_not_supported(entry)
         id = new_id("rerank-")

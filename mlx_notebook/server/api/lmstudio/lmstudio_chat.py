@@ -122,7 +122,9 @@ class LmStudioChatHandler(LmStudioHandler, ResponsesHandler):
         """
         if asked.reasoning in (None, "off"):
             return
-        entry = await self.services.catalog.find(asked.model, await self.settings_user())
+        entry = await self.services.catalog.find(
+            asked.model, await self.settings_user(), use="text"
+        )
         if entry.upstream is None and "reasoning" not in entry.capabilities(None):
             raise InvalidRequest(
                 f"The model {entry.name!r} does not reason: leave 'reasoning' out, or set it to "

@@ -45,7 +45,7 @@ class InlineCompletionHandler(GenerationHandler):
         """Answer with a stream of text. It ends with the client's connection."""
         request = self.decoded(wire.DECODER)
         if request.model:
-            entry = await find_model(self, request.model)
+            entry = await find_model(self, request.model, use="text")
         else:
             entry = await self._default()
         method = await self._method(entry)

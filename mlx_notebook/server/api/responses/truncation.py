@@ -22,7 +22,8 @@ async def truncate(
     Instructions stay. A turn begins with a message of the user, so that each tool result keeps its
     call. The last turn always stays: if it is too long by itself, the engine refuses it.
     """
-    entry = await handler.services.catalog.find(model, await handler.settings_user())
+    services = handler.services
+    entry = await services.catalog.find(model, await handler.settings_user(), use="text")
     if entry.upstream is not None:
         raise tokens_not_known(entry, "truncation")
     prompt = await handler.with_images(entry, prompt)

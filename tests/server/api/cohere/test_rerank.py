@@ -103,6 +103,8 @@ def test_what_cannot_be_done_is_refused_by_name(
     assert answer.status_code == (404 if code == "model_not_found" else 400), answer.text
     error = answer.json()["error"]
     assert (error["param"], error["code"]) == (param, code)
+    if code == "model_not_found":
+        assert "Use one of: org/Qwen3-Reranker-tiny, ranker." in error["message"]
     if code == "rerank_not_supported":
         assert "Models that do: org/Qwen3-Reranker-tiny, ranker." in error["message"]
 

@@ -3,11 +3,17 @@
 The messages are dicts in OpenAI's shape, as they go to the engine.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from mlx_notebook.server.errors import InvalidRequest
 
 ChatMessage = dict[str, Any]
+_SYSTEM = ("system", "developer")
+_MOVED = (
+    "A system message after the first other message was moved to the beginning, because most chat "
+    "templates take it only there."
+)
 
 
 def with_one_system_message(messages: list[ChatMessage]) -> list[ChatMessage]:
@@ -19,6 +25,17 @@ def with_one_system_message(messages: list[ChatMessage]) -> list[ChatMessage]:
     others = [message for message in messages if message["role"] != "system"]
     joined = "\n\n".join(text for text in texts if text)
     return [{"role": "system", "content": joined}, *others] if texts else others
+
+
+def notices_on_order(roles: Iterable[str]) -> list[str]:
+    """Return what a client should know of messages with these roles: which ones have been moved."""
+    late = False
+    for role in roles:
+        if role not in _SYSTEM:
+            late = True
+        elif late:
+            return [_MOVED]
+    return []
 
 
 def with_ordered_tool_results(

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from mlx_notebook.server.errors import InvalidRequest
+from mlx_notebook.server.wire.conversation import notices_on_order
 from mlx_notebook.server.wire.openai.chat_messages import RequestMessage, engine_messages
 
 SYSTEM = {"role": "system", "content": "Be short."}
@@ -34,6 +35,11 @@ def test_all_system_messages_are_joined_at_the_start() -> None:
         {"role": "system", "content": "Be short.\n\nBe kind."},
         {"role": "user", "content": "Weather?"},
     ]
+
+
+def test_only_a_system_message_after_another_message_counts_as_moved() -> None:
+    assert notices_on_order(["system", "developer", "user", "assistant"]) == []
+    assert len(notices_on_order(["user", "system", "user", "developer"])) == 1
 
 
 def test_tool_results_are_sorted_by_their_calls_and_get_their_names() -> None:

@@ -14,6 +14,7 @@ from mlx_notebook.server.api.http.base import ends_with_client
 from mlx_notebook.server.api.ollama.ollama_handler import OllamaStreamHandler
 from mlx_notebook.server.engine.request_stream import KeepAlive, RequestStream
 from mlx_notebook.server.errors import ApiError, InvalidRequest
+from mlx_notebook.server.wire.conversation import notices_on_order
 from mlx_notebook.server.wire.ids import new_id
 from mlx_notebook.server.wire.ollama import ollama_requests as wire
 from mlx_notebook.server.wire.ollama.ollama_responses import line
@@ -88,7 +89,9 @@ class OllamaGenerationHandler(OllamaStreamHandler):
         InvalidRequest
             If it does not.
         """
-        entry = await self.services.catalog.find(command.model, await self.settings_user())
+        entry = await self.services.catalog.find(
+            command.model, await self.settings_user(), use="text"
+        )
         if entry.upstream is None and "reasoning" not in entry.capabilities(None):
             raise InvalidRequest(
                 f"The model {entry.name!r} does not reason: leave 'think' out, or set it to false.",
@@ -134,6 +137,7 @@ class OllamaChatHandler(OllamaGenerationHandler):
             return
         self.services.limits.check_message_count(len(request.messages))
         self.report_ignored(*left_out_tools(request.tools or []))
+        self.report_notices(notices_on_order(message.role for message in request.messages))
         await self.generate(request, request.prompt())
 
 

@@ -15,6 +15,7 @@ from mlx_notebook.server.engine.request_stream import KeepAlive, RequestStream
 from mlx_notebook.server.errors import Unavailable
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.responses.completion_store import PREFIX
+from mlx_notebook.server.wire.conversation import notices_on_order
 from mlx_notebook.server.wire.ids import new_id, now
 from mlx_notebook.server.wire.openai import chat_response as wire
 from mlx_notebook.server.wire.openai.chat_request import DECODER, ChatCompletionRequest
@@ -40,6 +41,8 @@ class ChatCompletionsBase(GenerationHandler):
         self.services.limits.check_message_count(len(request.messages))
         request.check()
         self.report_ignored(*left_out_tools(request.tools or []))
+        roles = (str(message.__struct_config__.tag) for message in request.messages)
+        self.report_notices(notices_on_order(roles))
         if request.store:
             await self.services.responses.store.require()
         command = await self.command(

@@ -15,7 +15,11 @@ from mlx_notebook.server.errors import InvalidRequest, NotFound
 from mlx_notebook.server.responses.mcp_run import McpRun
 from mlx_notebook.server.responses.response_run import ResponseRun
 from mlx_notebook.server.responses.response_store import PREFIX, Item, previous_not_found
-from mlx_notebook.server.wire.conversation import with_one_system_message, with_ordered_tool_results
+from mlx_notebook.server.wire.conversation import (
+    notices_on_order,
+    with_one_system_message,
+    with_ordered_tool_results,
+)
 from mlx_notebook.server.wire.ids import new_id
 from mlx_notebook.server.wire.responses.conversation_object import ConversationReference
 from mlx_notebook.server.wire.responses.item_messages import ItemMessageBuilder
@@ -25,6 +29,7 @@ from mlx_notebook.server.wire.responses.response_items import (
     item_not_found,
     listed_item,
     typed_item,
+    unknown_in_parts,
     with_file_data,
 )
 from mlx_notebook.server.wire.responses.response_tools import OfferedTools
@@ -81,14 +86,19 @@ class ResponsesBase(GenerationHandler):
         conversation.approved.clear()
         for index, item in enumerate(items):
             path = f"input[{index}]"
-            conversation.add(typed_item(item, path), path)
+            typed = typed_item(item, path)
+            self.report_ignored(*unknown_in_parts(item, typed, path))
+            conversation.add(typed, path)
+        self.report_notices(notices_on_order(one["role"] for one in conversation.messages))
         prompt = ChatPrompt(
             messages=with_one_system_message(with_ordered_tool_results(conversation.messages)),
             tools=[function.for_template() for function in tools.functions],
             template_kwargs=request.template_kwargs(),
         )
         prompt = request.with_continuation(prompt)
-        entry = await self.services.catalog.find(request.model, await self.settings_user())
+        entry = await self.services.catalog.find(
+            request.model, await self.settings_user(), use="text"
+        )
         prompt = await self.with_images(entry, prompt)
         if prompt.images or self.files:
             documents = {file.field: file.data for file in self.files}

@@ -5,7 +5,7 @@ Format: https://platform.openai.com/docs/api-reference/responses/create#response
 
 import base64
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -184,6 +184,28 @@ def typed_item(item: ItemDict, path: str) -> InputItem:
     return converted({**item, "type": _type(item)}, InputItem, path)  # type: ignore[arg-type]
 
 
+def unknown_in_parts(item: ItemDict, typed: InputItem, path: str) -> Iterator[str]:
+    """Yield the fields in the content of an item that this server does not know.
+
+    `typed` is the item as `typed_item` returns it.
+    """
+    for name in ("content", "output", "summary"):
+        parts = getattr(typed, name, None)
+        if isinstance(parts, list):
+            for at, part in enumerate(parts):
+                yield from _unknown(item[name][at], part, f"{path}.{name}[{at}]")
+
+
+def _unknown(given: dict[str, Any], typed: Struct, path: str) -> Iterator[str]:
+    for name, value in given.items():
+        if name in typed.__struct_fields__:
+            known = getattr(typed, name)
+            if isinstance(known, Struct):
+                yield from _unknown(value, known, f"{path}.{name}")
+        elif name not in _OF_ANSWERS and value is not None:
+            yield f"{path}.{name}"
+
+
 def _type(item: ItemDict) -> Any:
     # Clients may omit the type of messages and references.
     easy = "item_reference" if "id" in item and "role" not in item else "message"
@@ -233,6 +255,8 @@ def _data_uri(media_type: str, data: bytes) -> str:
     return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
 
 
+# What the parts of an answer have besides, which clients send back as they got them.
+_OF_ANSWERS = frozenset({"type", "annotations", "logprobs"})
 _EXTERNAL_URL = re.compile(r"\s*(?:https?|file):", re.IGNORECASE)
 ID_PREFIXES = {
     "message": "msg_",

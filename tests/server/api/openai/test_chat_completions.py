@@ -36,6 +36,22 @@ def test_an_answer_has_the_shape_that_openai_describes(server: RunningServer) ->
     assert usage["completion_tokens_details"]["reasoning_tokens"] == 0
 
 
+def test_a_system_message_that_was_moved_is_named(server: RunningServer) -> None:
+    early = [{"role": "developer", "content": "A"}, {"role": "system", "content": "B"}, *HELLO]
+    late = [*early, {"role": "system", "content": "C"}, *HELLO]
+    for path, body in (
+        ("v1/chat/completions", {"model": "tiny-chat", "max_tokens": 2, "messages": late}),
+        ("v1/responses", {"model": "tiny-chat", "max_output_tokens": 2, "input": late}),
+    ):
+        answer = server.client.post(path, json=body).raise_for_status()
+        notice = answer.headers["x-mlx-notices"]
+        assert "was moved to the beginning" in notice
+        traced = server.client.get(f"mlx/traces/{answer.headers['x-request-id']}").json()
+        assert traced["notices"] == [notice]
+        assert [message["role"] for message in traced["messages"]] == ["system", "user", "user"]
+    assert "x-mlx-notices" not in server.chat(**FIXED, messages=early).headers
+
+
 def test_a_stream_says_the_same_as_a_whole_answer(server: RunningServer) -> None:
     whole = server.chat(**FIXED).json()["choices"][0]["message"]["content"]
     response = server.chat(**FIXED, stream=True)

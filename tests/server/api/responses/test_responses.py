@@ -138,6 +138,30 @@ def test_a_call_goes_out_and_its_result_comes_back(client: openai.OpenAI) -> Non
     assert caught.value.param == "input[0].call_id"
 
 
+def test_unknown_fields_of_content_parts_are_named(server: RunningServer) -> None:
+    said = {"type": "output_text", "text": "Hi", "annotations": [], "logprobs": []}
+    body = {
+        **FIXED,
+        "max_output_tokens": 16,
+        "store": False,
+        "input": [
+            {"role": "user", "content": [{"type": "input_text", "text": "Hello", "colour": "red"}]},
+            {"role": "assistant", "id": "msg_1", "status": "completed", "content": [said]},
+            {
+                "role": "user",
+                "content": [
+                    {"type": "input_text", "text": "And", "cache_control": {"type": "ephemeral"}},
+                    {"type": "input_text", "text": "you?", "note": None},
+                ],
+            },
+        ],
+    }
+    answer = server.client.post("v1/responses", json=body)
+    assert answer.status_code == 200, answer.text
+    named = "input[0].content[0].colour, input[2].content[0].cache_control"
+    assert answer.headers["x-mlx-ignored-parameters"] == named
+
+
 def test_an_agent_may_offer_tools_that_only_openai_runs(
     client: openai.OpenAI, server: RunningServer
 ) -> None:

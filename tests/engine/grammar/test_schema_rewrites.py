@@ -193,6 +193,14 @@ REWRITTEN: dict[str, Any] = {
             {"properties": {"b": WHOLE}, "required": ["b"]},
         ]
     },
+    "one of two objects whose kind is required beside them": {
+        "type": "object",
+        "required": ["kind"],
+        "oneOf": [
+            object_of(("a",), kind={"const": "a"}, a=TEXT),
+            {"properties": {"kind": {"const": "b"}, "b": WHOLE}},
+        ],
+    },
     "exactly one of two keys, with titles": {
         **AB,
         "oneOf": [{"required": ["a"], "title": "A"}, {"required": ["b"], "title": "B"}],

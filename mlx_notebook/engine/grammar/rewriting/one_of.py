@@ -84,7 +84,12 @@ class OneOf:
         return {**rest, "anyOf": chosen} if chosen else part
 
     def _beside(self, branch: Any, beside: Schema) -> Any:
-        return {**beside, **branch} if isinstance(branch, Mapping) else branch
+        if not isinstance(branch, Mapping):
+            return branch
+        made = {**beside, **branch}
+        if "required" in beside and "required" in branch:
+            made["required"] = [*beside["required"], *branch["required"]]
+        return made
 
     def _of_keys(self, base: Schema, keys: list[list[str]]) -> list[Schema] | None:
         """Return the variants for branches of required keys: each forbids those of the others."""
@@ -158,7 +163,7 @@ def _as_object(branch: Any) -> Any:
 
 
 def _kept(rest: Schema) -> Schema:
-    return {key: rest[key] for key in ("type",) if key in rest}
+    return {key: rest[key] for key in ("type", "required") if key in rest}
 
 
 def _differences(one: Schema, other: Any) -> Iterator[Schema]:

@@ -5,7 +5,7 @@ import json
 from enum import Enum, auto
 from typing import Any, Self
 
-from mlx_notebook.engine.grammar.unique.places import SchemaPlaces, Schemas
+from mlx_notebook.engine.grammar.unique.places import SchemaPlaces, Schemas, are_any_texts
 
 _SPACE = b" \n\r\t"
 
@@ -31,15 +31,19 @@ class Container:
         The schemas that may apply to it.
     unique
         Whether it is an array whose items must differ.
+    is_open
+        Whether the items are any texts, so that another one can always be written.
     start
         Where the text of the item begins that is being written; -1 between items.
     items, values
         The earlier items of a unique array, as they were written and as values to compare.
     """
 
-    def __init__(self, is_array: bool, schemas: Schemas) -> None:
+    def __init__(self, is_array: bool, schemas: Schemas, places: SchemaPlaces) -> None:
         self.is_array, self.schemas = is_array, schemas
         self.unique = is_array and any(one.get("uniqueItems") is True for one in schemas)
+        is_list = not any("prefixItems" in one for one in schemas)
+        self.is_open = self.unique and is_list and are_any_texts(places.of_item(schemas, 0))
         self.start, self.index, self.key = -1, 0, ""
         self.items: tuple[bytes, ...] = ()
         self.values: frozenset[str] = frozenset()
@@ -83,7 +87,7 @@ class JsonText:
     def may_repeat(self) -> bool:
         """Whether the text may still become that of an item that repeats an earlier one."""
         for container in self.containers:
-            if not container.unique:
+            if not container.unique or container.is_open:
                 continue
             if container.start < 0:
                 if container.items:
@@ -141,7 +145,7 @@ class JsonText:
                 schemas = self._places.of_item(parent.schemas, parent.index)
             else:
                 schemas = self._places.of_property(parent.schemas, parent.key)
-            made = Container(byte == 0x5B, schemas)
+            made = Container(byte == 0x5B, schemas, self._places)
             self.containers.append(made)
             self.unique += made.unique
             self.part = Part.VALUE if made.is_array else Part.KEY

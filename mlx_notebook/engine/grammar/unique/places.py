@@ -121,6 +121,16 @@ class SchemaPlaces:
         return found
 
 
+def are_any_texts(schemas: Schemas) -> bool:
+    """Whether these schemas together accept every text, and nothing else."""
+    return any(one.get("type") == "string" for one in schemas) and all(
+        set(one) <= _OF_ANY_TEXT and one.get("type", "string") == "string" for one in schemas
+    )
+
+
+_OF_ANY_TEXT = {"type", "$ref", "title", "description", "default", "examples", "$comment"}
+
+
 def _property(schema: Mapping[str, Any], name: str) -> list[Any]:
     found = []
     if name in (schema.get("properties") or {}):

@@ -7,6 +7,7 @@ the earlier items, for a place where the new item may leave it.
 """
 
 import copy
+import re
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Any, Self
@@ -22,6 +23,7 @@ from mlx_notebook.engine.grammar.unique.preamble import Preamble
 
 Mask = npt.NDArray[np.uint32]
 
+_ESCAPE = re.compile(rb"\\.", re.DOTALL)
 _MOST_STATES = 1000
 """Most states of the grammar that are asked for one token. Beyond them a way out is assumed."""
 _MOST_ITEMS = 64
@@ -48,8 +50,13 @@ class TokenTexts:
 
     @cached_property
     def quotes(self) -> Mask:
-        """Tokens with a quotation mark."""
-        return self._mask(lambda text: b'"' in text)
+        """Tokens with a quotation mark that ends a text."""
+        return self._mask(lambda text: b'"' in _ESCAPE.sub(b"", text))
+
+    @cached_property
+    def quotes_after_backslash(self) -> Mask:
+        """Tokens with a quotation mark behind their first byte, which a backslash takes."""
+        return self._mask(lambda text: b'"' in _ESCAPE.sub(b"", text[1:]))
 
     @cached_property
     def ends(self) -> Mask:
@@ -156,8 +163,8 @@ class UniqueItemsRow:
             return self._texts.ends
         if follower.escaped:
             mask &= ~self._texts.after_backslash
-        else:
-            mask &= ~self._texts.escapes
+            return self._texts.quotes_after_backslash
+        mask &= ~self._texts.escapes
         return self._texts.quotes
 
     def _keep(self, grammar: llguidance.LLMatcher, mask: Mask, tokens: list[int]) -> None:
@@ -169,7 +176,7 @@ class UniqueItemsRow:
         """Yield the tokens in `mask` along each earlier item, the longest first."""
         seen: set[int] = set()
         for container in follower.containers:
-            if not container.unique:
+            if not container.unique or container.is_open:
                 continue
             written = follower.written(container)
             rests = {item[len(written) :] for item in container.items if item.startswith(written)}

@@ -48,6 +48,10 @@ ARRAYS: dict[str, Any] = {
     "values of several types": array(
         {"anyOf": [{"type": "integer"}, {"enum": ["a", None, True, 1.0]}]}, 6, 8
     ),
+    "a first item and other texts": {
+        **array({"type": "string", "maxLength": 1}, 2, 4),
+        "prefixItems": [{"enum": ["a", "b"]}],
+    },
     "a reference, and a property with the keyword's name": {
         "$defs": {"list": array({"type": "string", "maxLength": 1}, 3, 4)},
         "type": "object",
@@ -148,7 +152,16 @@ def test_the_value_may_follow_reasoning(
     assert b'"' not in after(compiler, matcher, before + b'["a", "a')
 
 
+def test_a_reference_by_name_is_followed(compiler: GrammarCompiler) -> None:
+    schema = {
+        "items": {"$ref": "#list"},
+        "type": "array",
+        "$defs": {"x": {"$anchor": "list", **array({"type": "string"}, 2, 2)}},
+    }
+    assert b'"' not in after(compiler, row(compiler, schema), b'[["a", "a')
+
+
 def test_a_reference_that_leads_elsewhere_keeps_the_refusal(compiler: GrammarCompiler) -> None:
-    schema = {"type": "array", "items": {"$ref": "#name"}, "uniqueItems": True}
+    schema = {"type": "array", "items": {"$ref": "http://a/b"}, "uniqueItems": True}
     with pytest.raises(GrammarError):
-        row(compiler, {**schema, "$defs": {"name": {"$anchor": "name", "type": "string"}}})
+        row(compiler, schema)

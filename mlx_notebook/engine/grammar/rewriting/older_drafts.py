@@ -29,12 +29,12 @@ def as_2020_12(schema: Any) -> Any:
         return schema
     places: dict[str, str] = {}
     _collect(schema, "", _address(schema), places)
-    return _Writer(places).write(schema, _address(schema))
+    return _Writer(places, schema).write(schema, _address(schema))
 
 
 class _Writer:
-    def __init__(self, places: dict[str, str]) -> None:
-        self._places = places
+    def __init__(self, places: dict[str, str], root: Mapping[str, Any]) -> None:
+        self._places, self._root = places, root
 
     def write(self, part: Any, base: str) -> Any:
         if not isinstance(part, Mapping):
@@ -69,8 +69,25 @@ class _Writer:
         # Some schemas give the address of the document without its fragment mark, some with it.
         if (fragment.startswith("/") or not fragment) and address in self._places:
             start = self._places[address]
-            return start + unquote(fragment) if fragment else start
+            place = start + unquote(fragment) if fragment else start
+            # Many schemas give parts of them an address, and mean places in the whole all the same.
+            if reference.startswith("#/") and not _leads_somewhere(self._root, place):
+                return reference
+            return place
         return None
+
+
+def _leads_somewhere(root: Any, place: str) -> bool:
+    found = root
+    for part in place[1:].split("/")[1:]:
+        name = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(found, list) and name.isdecimal() and int(name) < len(found):
+            found = found[int(name)]
+        elif isinstance(found, Mapping) and name in found:
+            found = found[name]
+        else:
+            return False
+    return True
 
 
 def _collect(part: Mapping[str, Any], place: str, base: str, places: dict[str, str]) -> None:

@@ -52,6 +52,13 @@ def test_the_schema_itself_by_reference() -> None:
     assert as_2020_12(addressed) == {"items": {"$ref": "#"}}
 
 
+def test_a_part_with_an_address_may_refer_to_the_whole() -> None:
+    part = {"id": "/properties/a", "items": {"$ref": "#/definitions/x"}}
+    schema = {"properties": {"a": part}, "definitions": {"x": TEXT}}
+    written = as_2020_12(schema)
+    assert written["properties"]["a"] == {"items": {"$ref": "#/definitions/x"}}
+
+
 def test_a_reference_to_another_document_stays() -> None:
     schema = {"$id": "http://a/b", "items": {"$ref": "http://c/d#/x"}}
     assert as_2020_12(schema) == {"items": {"$ref": "http://c/d#/x"}}

@@ -4,12 +4,16 @@ import itertools
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from random import Random
+
+import pytest
 
 from mlx_notebook.demo_models.training.tiny_chat import (
     asking,
     batches,
+    dialogues,
     everyday,
     finishing,
     foreign,
@@ -87,25 +91,22 @@ def test_a_call_holds_only_values_that_the_user_said() -> None:
                 assert value in request.said
 
 
-def test_one_sentence_asks_twice_for_a_tool() -> None:
-    rng, level = Random(6), batches.choosing_level(1.0)
-    asked = []
-    for _ in range(60):
-        messages = finishing.two_values_dialogue(rng, TRAINING, level).messages
-        for said, answered in itertools.pairwise(messages):
-            calls = [call["function"] for call in answered.get("tool_calls", ())]
-            if len(calls) == 2:
-                one, two = calls
-                assert one["name"] == two["name"]
-                (changed,) = (
-                    name
-                    for name, value in one["arguments"].items()
-                    if value != two["arguments"][name]
-                )
-                values = [str(call["arguments"][changed]) for call in calls]
-                assert all(value in said["content"] for value in values)
-                asked.append(said["content"])
-    assert len(asked) > 60
+@pytest.mark.parametrize("count", [2, 3])
+def test_one_sentence_asks_several_times_for_a_tool(count: int) -> None:
+    rng, level = Random(6), replace(batches.choosing_level(1.0), hard=0.0, everyday=0.7)
+    sentences = 0
+    for _ in range(120):
+        (offer,) = dialogues.offers(rng, TRAINING, level, 1)
+        if (asked := finishing.several_values(offer, rng, count)) is None:
+            continue
+        said, requests = asked
+        every = [request.arguments for request in requests]
+        (changed,) = (name for name, value in every[0].items() if value != every[1][name])
+        values = [str(arguments[changed]) for arguments in every]
+        assert len(set(values)) == len(values) == count
+        assert all(value in said for value in values)
+        sentences += 1
+    assert sentences > 10
 
 
 def test_two_facts_are_told_at_once_and_one_of_them_is_asked_for() -> None:

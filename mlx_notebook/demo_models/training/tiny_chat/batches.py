@@ -178,11 +178,14 @@ def choosing_mixture(progress: float) -> Mixture:
 
 def finishing_mixture(progress: float) -> Mixture:
     """Return the weights of the last stage: all skills, and sentences that say two things."""
+    mix = {make: 0.58 * weight for make, weight in choosing_mixture(1.0).items()}
+    mix[dialogues.chat_dialogue] += 0.06
     return {
-        **{make: 0.6 * weight for make, weight in choosing_mixture(1.0).items()},
-        finishing.two_values_dialogue: 0.10,
+        **mix,
+        finishing.several_values_dialogue: 0.08,
+        finishing.first_words_dialogue: 0.06,
         finishing.two_facts_dialogue: 0.08,
-        finishing.compact_dialogue: 0.14,
+        finishing.compact_dialogue: 0.12,
         finishing.record_dialogue: 0.08,
     }
 

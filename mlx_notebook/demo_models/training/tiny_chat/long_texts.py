@@ -16,13 +16,14 @@ def counting(rng: Random, lexicon: Lexicon) -> Exchange:
         start = rng.randint(1, 60)
         end = start + rng.randint(2, 40)
     numbers = list(range(start, end + 1))
+    last = values.NUMBER_WORDS[end] if end <= 10 and rng.random() < 0.5 else str(end)
     if start == 1 and rng.random() < 0.6:
         said = rng.choice(
             (
-                f"count to {end}",
-                f"count up to {end}",
+                f"count to {last}",
+                f"count up to {last}",
                 f"count from 1 to {end}",
-                f"please count to {end}",
+                f"please count to {last}",
             )
         )
     else:
@@ -75,6 +76,7 @@ _HAPPENINGS = (
     "In the morning the {object} was gone.",
     "{n} laughed.",
 )
+_PLACES = ("forest", "river", "market", "garden", "bridge", "station", "tower")
 
 
 def story(rng: Random, lexicon: Lexicon) -> Exchange:
@@ -107,27 +109,27 @@ def story(rng: Random, lexicon: Lexicon) -> Exchange:
             )
         )
 
-    def sentence() -> str:
-        return rng.choice(_HAPPENINGS).format(
-            n=name,
-            animal=animal,
-            object=rng.choice(words.OBJECTS),
-            adjective=rng.choice(words.ADJECTIVES),
-            food=rng.choice(words.FOODS),
-            city=rng.choice(words.CITIES),
-            room=rng.choice(words.ROOMS),
-            place=rng.choice(("forest", "river", "market", "garden", "bridge", "station", "tower")),
-        )
+    def sentences(count: int) -> list[str]:
+        return [
+            happening.format(
+                n=name,
+                animal=animal,
+                object=rng.choice(words.OBJECTS),
+                adjective=rng.choice(words.ADJECTIVES),
+                food=rng.choice(words.FOODS),
+                city=rng.choice(words.CITIES),
+                room=rng.choice(words.ROOMS),
+                place=rng.choice(_PLACES),
+            )
+            for happening in rng.sample(_HAPPENINGS, count)
+        ]
 
     opening = f"Once upon a time there was a {animal} and a child called {name}."
     if not long:
-        body = " ".join(
-            [opening] + [sentence() for _ in range(5)] + ["That is the end of the story."]
-        )
+        body = " ".join([opening, *sentences(5), "That is the end of the story."])
     else:
         chapters = [
-            f"Chapter {i}\n"
-            + " ".join(([opening] if i == 1 else []) + [sentence() for _ in range(6)])
+            f"Chapter {i}\n" + " ".join(([opening] if i == 1 else []) + sentences(6))
             for i in range(1, 11)
         ]
         body = "\n\n".join(chapters) + "\n\nThat is the end of the story."

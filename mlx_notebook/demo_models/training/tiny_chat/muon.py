@@ -14,13 +14,13 @@ AVERAGED = 0.995
 """Share that the averaged weights keep in each step."""
 
 
-def orthogonalised(gradients: Tensor) -> Tensor:
+def orthogonalised(gradients: Tensor, precision: torch.dtype) -> Tensor:
     """Map matrices (n, rows, columns) to the nearest semi-orthogonal ones, by Newton-Schulz."""
-    x = gradients.bfloat16()
+    x = gradients.to(precision)
     flip = x.shape[1] > x.shape[2]
     if flip:
         x = x.transpose(1, 2)
-    x = x / (x.float().norm(dim=(1, 2), keepdim=True) + 1e-7).bfloat16()
+    x = x / (x.float().norm(dim=(1, 2), keepdim=True) + 1e-7).to(precision)
     for _ in range(5):
         a = x @ x.transpose(1, 2)
         x = 3.4445 * x + (-4.7750 * a + 2.0315 * (a @ a)) @ x
@@ -30,12 +30,13 @@ def orthogonalised(gradients: Tensor) -> Tensor:
 
 
 class Optimizer:
-    """Hold float32 master weights of a bfloat16 module, and update them."""
+    """Hold float32 master weights of a module in bfloat16 or float32, and update them."""
 
     def __init__(
         self, module: nn.Module, momentum: float = 0.95, averaged: float = AVERAGED
     ) -> None:
         self.parameters = dict(module.named_parameters())
+        self.precision = next(iter(self.parameters.values())).dtype
         self.masters = {name: p.detach().float().clone() for name, p in self.parameters.items()}
         self.first = {name: torch.zeros_like(m) for name, m in self.masters.items()}
         self.second = {
@@ -69,7 +70,8 @@ class Optimizer:
                     updates.append(gradient.lerp(self.first[name], self.momentum))
                 rows, columns = updates[0].shape
                 scale = max(1.0, rows / columns) ** 0.5
-                for name, update in zip(names, orthogonalised(torch.stack(updates)), strict=True):
+                orthogonal = orthogonalised(torch.stack(updates), self.precision)
+                for name, update in zip(names, orthogonal, strict=True):
                     self.masters[name].mul_(1 - muon_rate * decay).add_(
                         update, alpha=-muon_rate * scale
                     )

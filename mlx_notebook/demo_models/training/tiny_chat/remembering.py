@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -266,14 +265,14 @@ def two_facts(rng: Random, lexicon: Lexicon) -> list[Exchange]:
 RECORDED = ("name", "city", "age", "colour", "food", "job", "code", "number")
 
 
-def record(rng: Random, lexicon: Lexicon) -> tuple[str, str]:
-    """Return facts that a user tells together, and the same as JSON."""
+def record(rng: Random, lexicon: Lexicon) -> tuple[str, dict[str, Any]]:
+    """Return facts that a user tells together, without a full stop, and the same as a record."""
     kinds = rng.sample(RECORDED, rng.choice((1, 2, 2, 3)))
     if rng.random() < 0.5:
         kinds = list(dict.fromkeys(["name", "age", *kinds[2:]]))
     facts = [drawn(rng, lexicon, kind) for kind in kinds]
     said = rng.choice((" and ", ", ")).join(known.told for known in facts)
-    return _told(said, facts[0].value, rng), json.dumps({known.kind: known.json for known in facts})
+    return said, {known.kind: known.json for known in facts}
 
 
 def _told(said: str, value: str, rng: Random) -> str:

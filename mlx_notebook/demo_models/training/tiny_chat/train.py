@@ -59,6 +59,7 @@ MUON_RATE, ADAM_RATE = 0.02, 3e-3
 READING_RATE = 2e-3
 WARM_UP = 40
 SEED = 20
+PRECISIONS = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 STAGES = {
     "first": (mixture, level_at, 0.5),
     "choosing": (choosing_mixture, choosing_level, 0.4),
@@ -85,7 +86,7 @@ class Trainer:
         self.shape = Shape()
         self.encoder = Encoder(given.tokenizer)
         self.device = torch.device(given.device)
-        self.model = Trunk(self.shape, not given.eager).bfloat16().to(self.device)
+        self.model = Trunk(self.shape, not given.eager).to(self.device, PRECISIONS[given.precision])
         self.readings = Readings(self.shape.hidden_size, self.shape.num_hidden_layers)
         self.readings.to(self.device)
         self.optimizer = Optimizer(self.model, averaged=given.averaged)
@@ -264,6 +265,10 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--readings", type=float, default=0.2, help="weight of each reading")
     found.add_argument("--averaged", type=float, default=AVERAGED, help="see muon.py")
     found.add_argument("--device", default="cpu", help="torch device, such as cuda")
+    found.add_argument(
+        "--precision", choices=sorted(PRECISIONS), default="bfloat16",
+        help="float32 is faster on processors without instructions for bfloat16",
+    )  # fmt: skip
     found.add_argument("--workers", type=int, default=0, help="processes that write the texts")
     found.add_argument("--threads", type=int, default=1)
     found.add_argument("--report-seconds", type=float, default=30)

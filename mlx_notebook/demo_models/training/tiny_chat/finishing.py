@@ -10,7 +10,7 @@ import json
 from dataclasses import replace
 from random import Random
 
-from . import chatting, dialogues, long_texts, phrases, remembering, results
+from . import chatting, dialogues, long_texts, phrases, records, remembering, results
 from .dialogues import Builder, Dialogue, Difficulty, Offer
 from .lexicon import Lexicon
 from .tools import Request, Style
@@ -118,10 +118,10 @@ def record_dialogue(rng: Random, lexicon: Lexicon, level: Difficulty) -> Dialogu
     said, record = rng.choice(
         (
             remembering.record,
-            chatting.person,
-            chatting.person,
-            chatting.described,
-            chatting.moody,
+            records.person,
+            records.person,
+            records.described,
+            records.moody,
         )
     )(rng, lexicon)
     if rng.random() < 0.7 and not any(said.startswith(str(v)) for v in record.values()):

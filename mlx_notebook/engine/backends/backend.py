@@ -179,6 +179,10 @@ class GeneratingBackend(Backend):
         """Return the caches of a row without tokens, which are not quantised."""
 
     @abstractmethod
+    def wait_seconds(self, tokens: int) -> float:
+        """Return how many seconds a prompt of so many tokens that came alone waits for others."""
+
+    @abstractmethod
     def insert(
         self, row: Row, prompt: PreparedPrompt, max_tokens: int, *, endless: bool
     ) -> tuple[int, int]:

@@ -141,6 +141,10 @@ class TextBackend(GeneratingBackend):
         """Bytes of the KV caches of its rows."""
         return self._generator.kv_bytes
 
+    def wait_seconds(self, tokens: int) -> float:
+        """Return how many seconds a prompt of so many tokens that came alone waits for others."""
+        return self._generator.wait_seconds(tokens)
+
     def prepare(self, prompt: Prompt, length_limit: LengthLimit | None = None) -> PreparedPrompt:
         """Render and tokenize a prompt; refuse one with images or sound."""
         if isinstance(prompt, ChatPrompt) and prompt.images:

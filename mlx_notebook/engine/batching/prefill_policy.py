@@ -44,6 +44,9 @@ Where a step takes long, shorter chunks would add many steps to what a burst tak
 _BEGUN_TOKENS = 16
 """Rows that have generated at most so many tokens have just begun."""
 
+_WAIT_SHARE, _WAIT_SECONDS = 0.01, 0.005
+"""A short prompt that comes alone waits for others: this share of its own time, at most so long."""
+
 _MOST_GROUPS = 4
 """Most groups that are begun for the sake of a shorter prompt behind them."""
 
@@ -95,8 +98,15 @@ class PrefillSpeed:
 
     def tokens_in(self, seconds: float) -> int:
         """Return how many tokens can be computed in so many seconds."""
-        speed = median(self._recent) if self._recent else self._guess
-        return int(speed * seconds)
+        return int(self._speed * seconds)
+
+    def seconds_for(self, tokens: int) -> float:
+        """Return how many seconds it takes to compute so many tokens."""
+        return tokens / self._speed
+
+    @property
+    def _speed(self) -> float:
+        return median(self._recent) if self._recent else self._guess
 
 
 class PrefillPolicy:
@@ -181,6 +191,16 @@ class PrefillPolicy:
         if not generated or not pending:
             return False
         return max(generated) <= _BEGUN_TOKENS and max(pending) <= _SHORT_PROMPT
+
+    def wait_seconds(self, tokens: int) -> float:
+        """Return how many seconds a prompt that came alone waits for others of a burst.
+
+        The first request of a burst is often ready before the next one arrives. Its prompt alone
+        would take about as long as the prompts of all together. A long prompt does not wait.
+        """
+        if tokens > _SHORT_PROMPT:
+            return 0.0
+        return min(_WAIT_SECONDS, _WAIT_SHARE * self.speed.seconds_for(tokens))
 
     def turn(self, groups: Sequence[tuple[int, float]], waiting: Sequence[int]) -> int | None:
         """Return the index of the group to continue; None: begin one of the waiting prompts.

@@ -115,6 +115,10 @@ class RowGenerator:
         """The caches of the prompts that have not begun, in their order."""
         return [row.cache for row in self._waiting]
 
+    def wait_seconds(self, tokens: int) -> float:
+        """Return how many seconds a prompt of so many tokens that came alone waits for others."""
+        return self._policy.wait_seconds(tokens)
+
     def insert(
         self,
         segments: list[list[int]],

@@ -14,7 +14,7 @@ _TOGETHER_SECONDS = 0.02
 
 
 class Gathering:
-    """Decides for one model when its prepared requests begin. A lone request never waits."""
+    """Decides for one model when its prepared requests begin."""
 
     def __init__(self) -> None:
         self._last = self._before = float("-inf")
@@ -24,19 +24,22 @@ class Gathering:
         """Record that a request for the model has arrived."""
         self._before, self._last = self._last, now
 
-    def holds(self, *, preparing: bool, now: float) -> bool:
+    def holds(self, *, preparing: bool, now: float, alone: float = 0.0) -> bool:
         """Return whether the prepared requests should wait for more.
 
         Parameters
         ----------
         preparing
             Whether other requests for the model are being prepared.
+        alone
+            For how many seconds a request waits although no other is known.
         """
         if self._held_since is None:
             self._held_since = now
         burst = self._last - self._before < _TOGETHER_SECONDS
         more = preparing or (burst and now - self._last < _GAP_SECONDS)
-        if more and now - self._held_since < _MOST_SECONDS:
+        held = now - self._held_since
+        if held < (_MOST_SECONDS if more else alone):
             return True
         self._held_since = None
         return False

@@ -93,8 +93,10 @@ class BatchAdmission:
 
     def _gathers(self, resident: ResidentModel) -> bool:
         """Return whether a model's ready requests wait for others that arrive with them."""
-        now = time.perf_counter()
-        return resident.gathering.holds(preparing=bool(resident.preparing), now=now)
+        now, alone = time.perf_counter(), 0.0
+        if resident.runner is not None and len(resident.ready) == 1:
+            alone = resident.runner.backend.wait_seconds(resident.ready[0].prompt_tokens)
+        return resident.gathering.holds(preparing=bool(resident.preparing), now=now, alone=alone)
 
     def _join(self, request: Request, resident: ResidentModel, events: list[Event]) -> None:
         assert request.prepared is not None

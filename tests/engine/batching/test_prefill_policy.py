@@ -74,6 +74,13 @@ def test_rows_that_have_just_begun_are_a_burst_with_short_prompts() -> None:
     assert not plain.gathers([1, 3], [200, 513])
 
 
+def test_a_prompt_that_came_alone_waits_for_a_hundredth_of_its_time() -> None:
+    assert policy(100_000).wait_seconds(200) == pytest.approx(0.000_02)
+    assert policy(1000).wait_seconds(200) == pytest.approx(0.002)
+    assert policy(100).wait_seconds(200) == pytest.approx(0.005)
+    assert policy(100).wait_seconds(513) == 0.0
+
+
 def test_the_speed_is_measured_and_one_slow_chunk_changes_little() -> None:
     speed = PrefillSpeed(100)
     assert speed.tokens_in(1) == 100

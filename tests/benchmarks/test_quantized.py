@@ -12,10 +12,17 @@ from mlx_notebook.server.models.catalog import EMBEDDED_DEFAULT
 
 TINY = Path(__file__).parents[2] / "mlx_notebook" / "demo_models" / EMBEDDED_DEFAULT
 
+STORY = (
+    "Once upon a time there was a dog and a child called Anna. The dog was happy. "
+    "Anna found a lamp. The lamp was red. Then it began to rain. Anna went to sleep. "
+    "In the morning the lamp was gone."
+)
+"""A text like those that the model knows: on others, small changes of its weights are large."""
+
 
 def test_perplexities_are_those_of_one_pass_and_close_to_it_when_quantised(monkeypatch, tmp_path):
     short = tmp_path / "text.txt"
-    short.write_text(quantized.TEXT.read_text()[:200])
+    short.write_text(STORY)
     monkeypatch.setattr(quantized, "TEXT", short)
     counted = 12
     found = quantized.perplexities(TINY, chunk=40, counted=counted)

@@ -341,7 +341,7 @@ def test_truncation_drops_the_oldest_turns(client: openai.OpenAI) -> None:
     assert 64 - 8 - 30 < response.usage.input_tokens <= 64 - 8
 
 
-NOT = {"type": "object", "properties": {"a": {"not": {"type": "string"}}}}
+CONTAINS = {"type": "object", "properties": {"a": {"type": "array", "contains": {"const": 1}}}}
 
 
 @pytest.mark.parametrize(
@@ -368,8 +368,11 @@ NOT = {"type": "object", "properties": {"a": {"not": {"type": "string"}}}}
         ({"moderation": {"model": "m"}}, "moderation"),
         ({"text": {"verbosity": "low"}}, "text.verbosity"),
         ({"text": {"format": {"type": "json_schema", "name": "n"}}}, "text.format.schema"),
-        ({"text": {"format": {"type": "json_schema", "name": "n", "schema": NOT}}}, "text.format"),
-        ({"tools": [{**WEATHER, "parameters": NOT, "strict": True}]}, "tools"),
+        (
+            {"text": {"format": {"type": "json_schema", "name": "n", "schema": CONTAINS}}},
+            "text.format",
+        ),
+        ({"tools": [{**WEATHER, "parameters": CONTAINS, "strict": True}]}, "tools"),
         ({"model": "short", "input": "word " * 200}, "input"),
         ({"model": "short", "input": "word " * 200, "stream": True}, "input"),
         ({"temperature": 3}, "temperature"),

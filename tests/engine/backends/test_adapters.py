@@ -23,7 +23,7 @@ def write_adapter(folder: Path, *, seed: int, kind: str = "lora", model: Path = 
     from mlx_lm.utils import load_model
 
     base, _ = load_model(model, lazy=True)
-    parameters = {"rank": 4, "scale": 10.0, "dropout": 0.1}
+    parameters = {"rank": 4, "scale": 20.0, "dropout": 0.1}
     base.freeze()
     linear_to_lora_layers(base, 4, parameters, use_dora=kind == "dora")
     mx.random.seed(seed)

@@ -287,17 +287,17 @@ print([name for name in {HEAVY!r} if name in sys.modules and name not in before]
         assert "/numpy/" not in libraries
 
 
-@pytest.mark.slow
-def test_loading_the_extension_takes_milliseconds() -> None:
+def test_loading_the_extension_imports_few_modules() -> None:
     code = """
-import sys, time
+import sys
 from jupyter_server.extension.application import ExtensionApp
 import jupyter_server.base.handlers
-began = time.process_time()
+before = set(sys.modules)
 import mlx_notebook
 mlx_notebook._jupyter_server_extension_points()
-print(time.process_time() - began)
+print(*sorted(set(sys.modules) - before))
 """
-    seconds = min(float(python(code)) for _ in range(3))
-    print(f"loading the extension: {seconds * 1000:.0f} ms of processor time")
-    assert seconds < 0.1
+    loaded = python(code).split()
+    assert "mlx_notebook.server.app" in loaded
+    # Each costs half a millisecond of Jupyter's start; the routes load their parts when asked.
+    assert len(loaded) < 160, loaded

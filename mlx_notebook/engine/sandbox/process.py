@@ -106,7 +106,7 @@ def main() -> None:
     while True:
         try:
             task = decoder.decode(connection.recv_bytes())
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):
             return
         _limit(task, seconds)
         try:
@@ -115,7 +115,7 @@ def main() -> None:
             answer = encoder.encode(Refused("memory"))
         try:
             connection.send_bytes(answer)
-        except (BrokenPipeError, ConnectionResetError):
+        except OSError:
             return
 
 

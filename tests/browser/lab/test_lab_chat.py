@@ -19,6 +19,8 @@ def add(a: int, b: int) -> int:
 df = pd.DataFrame({"city": ["Oslo", "Bergen"], "degrees": [3.5, 7.25]})"""
 # How long an answer may take where many tests run, in milliseconds.
 PATIENCE = 90_000
+# The id of tiny-chat's token <think>.
+THINK = 2026
 FIGURES = re.compile(r"^(The answer .* · )?\d+ tokens?(, [\d,]+ tokens/s)?$")
 
 
@@ -146,8 +148,9 @@ def test_an_answer_goes_on_after_a_reload_and_its_code_goes_into_the_notebook(br
     def lengthen(route):
         body = route.request.post_data_json
         bodies.append(body)
-        # The model writes on where it would end, until somebody stops it.
-        longer = {"ignore_eos": True, "max_tokens": 4000 if len(bodies) == 1 else 5}
+        # The model writes on where it would end, until somebody stops it, and does not think.
+        limit = 4000 if len(bodies) == 1 else 5
+        longer = {"ignore_eos": True, "max_tokens": limit, "logit_bias": {THINK: -100}}
         route.continue_(post_data=json.dumps(body | longer))
 
     page.route(re.compile("/v1/chat/completions"), lengthen)

@@ -13,7 +13,7 @@ COME_BACK = "window.dispatchEvent(new Event('focus'))"
 
 
 def test_two_tabs_keep_what_each_has_asked(browser, lab):
-    lab.settings(model="tiny-chat", maxTokens=8)
+    lab.settings(model="tiny-chat", maxTokens=3)
     lab.notebook("tabs.ipynb", "x = 1")
     # The server refuses to replace what the other tab has saved.
     browser.expected.append("status of 409")
@@ -23,22 +23,22 @@ def test_two_tabs_keep_what_each_has_asked(browser, lab):
     chat, message = chat_of(first)
     message.fill("Hello!")
     message.press("Enter")
-    expect(chat.get_by_text("8 tokens")).to_have_count(1, timeout=PATIENCE)
+    expect(chat.get_by_text("3 tokens")).to_have_count(1, timeout=PATIENCE)
     second = browser.open("tabs.ipynb")
     other, other_message = chat_of(second)
-    expect(other.get_by_text("8 tokens")).to_have_count(1)
+    expect(other.get_by_text("3 tokens")).to_have_count(1)
     message.fill("What is a cat?")
     message.press("Enter")
-    expect(chat.get_by_text("8 tokens")).to_have_count(2, timeout=PATIENCE)
+    expect(chat.get_by_text("3 tokens")).to_have_count(2, timeout=PATIENCE)
     other_message.fill("What is a dog?")
     other_message.press("Enter")
-    expect(other.get_by_text("8 tokens")).to_have_count(3, timeout=PATIENCE)
+    expect(other.get_by_text("3 tokens")).to_have_count(3, timeout=PATIENCE)
     questions = other.locator(".mlx-user .mlx-text")
     expect(questions).to_have_text(["Hello!", "What is a cat?", "What is a dog?", ""])
     expect(other.get_by_text("come from another tab")).to_be_visible()
     browser.screenshot(second, "lab-chat-two-tabs")
     first.evaluate(COME_BACK)
-    expect(chat.get_by_text("8 tokens")).to_have_count(3)
+    expect(chat.get_by_text("3 tokens")).to_have_count(3)
     expect(chat.locator(".mlx-user .mlx-text")).to_have_text(
         ["Hello!", "What is a cat?", "What is a dog?", ""]
     )

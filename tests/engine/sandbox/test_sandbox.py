@@ -1,5 +1,9 @@
 """The pool of sandbox processes: started ahead, kept, and no more of them than needed."""
 
+import socket
+import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import psutil
@@ -53,3 +57,18 @@ def test_idle_processes_are_kept_up_to_an_amount_of_memory_in_all(
     # Two that have worked are too much together: the one that worked last is ended.
     assert len(processes() - before) == 1
     assert len(box._idle) == 1
+
+
+def test_a_process_ends_quietly_when_the_engine_is_killed_while_it_sends_a_task() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", sandbox._MODULE, str(theirs.fileno()), "10"],
+            stderr=subprocess.PIPE,
+            pass_fds=[theirs.fileno()],
+        )
+        theirs.close()
+        # The length of a message, as multiprocessing.connection writes it, and a part of it.
+        ours.sendall(struct.pack("!i", 1000) + b"{")
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (0, b"")

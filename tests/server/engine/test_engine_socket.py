@@ -30,6 +30,9 @@ async def sockets(
     peer.rcvtimeo = peer.sndtimeo = 30_000
     peer.connect(address)
     assert peer.poll(30_000, zmq.POLLOUT)
+    # Ours has no peer, and drops what it sends, until it has heard of this one.
+    peer.send(b"connected")
+    assert await ours.receive() == b"connected"
     yield ours, peer
     ours.close()
     context.destroy(linger=0)

@@ -32,7 +32,7 @@ from benchmarks.comparison.scenarios import (
     variants_of,
 )
 from benchmarks.harness.budget import Budget
-from benchmarks.harness.contenders import OURS, ROOT, Setting, make_contenders
+from benchmarks.harness.contenders import OURS, RECIPES, ROOT, Setting, make_contenders
 from benchmarks.harness.lineup import Lineup, say, started
 from benchmarks.harness.processes import find_blas
 from benchmarks.models.shapes import NAMES, SMOLLM2
@@ -186,7 +186,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--tokenizer", type=Path, help="a folder with a tokenizer (no network)")
     parser.add_argument("--dtype", choices=["bfloat16", "float32"])
     parser.add_argument("--sections", nargs="+", choices=sections, default=sections)
-    parser.add_argument("--contenders", nargs="+", default=["raw", OURS, "mlx_lm.server"])
+    parser.add_argument(
+        "--contenders",
+        nargs="+",
+        choices=["raw", *RECIPES],
+        default=["raw", OURS, "mlx_lm.server"],
+    )
     parser.add_argument("--levels", type=int, nargs="+", default=[8, 32, 1, 64])
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--tokens", type=int, default=128, help="tokens that a stream generates")

@@ -30,7 +30,15 @@ from benchmarks.comparison.scenarios import (
     variants_of,
 )
 from benchmarks.harness.budget import Budget
-from benchmarks.harness.contenders import OURS, ROOT, Server, Setting, install, make_contenders
+from benchmarks.harness.contenders import (
+    OURS,
+    RECIPES,
+    ROOT,
+    Server,
+    Setting,
+    install,
+    make_contenders,
+)
 from benchmarks.harness.engine_alone import EngineAlone
 from benchmarks.harness.lineup import Lineup, say, started
 from benchmarks.harness.load import make_prompts
@@ -172,6 +180,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--contenders",
         nargs="+",
+        choices=["raw", *RECIPES],
         default=["raw", OURS, "mlx_lm.server", "mlx_vlm.server"],
         help="the contenders to run",
     )

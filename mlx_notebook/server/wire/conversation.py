@@ -7,34 +7,57 @@ from collections.abc import Iterable
 from typing import Any
 
 from mlx_notebook.server.errors import InvalidRequest
+from mlx_notebook.server.wire.content import content_of, pieces_of
 
 ChatMessage = dict[str, Any]
 _SYSTEM = ("system", "developer")
-_MOVED = (
-    "A system message after the first other message was moved to the beginning, because most chat "
-    "templates take it only there."
+_MARKED = (
+    "A system message after the first other message stays where it is, marked with <system> in a "
+    "user message, because most chat templates take a system message only at the beginning."
 )
 
 
 def with_one_system_message(messages: list[ChatMessage]) -> list[ChatMessage]:
-    """Return the messages with all system messages joined into a first one.
+    """Return the messages with one system message at most, which is the first one.
 
-    Most templates accept one system message, and only at the start.
+    Most templates take no other. Those at the beginning are joined. A later one stays where it is,
+    as a marked part of a user message: at the beginning it would change the prompt from there on,
+    and nothing after it could come from the prefix cache.
     """
-    texts = [message["content"] for message in messages if message["role"] == "system"]
-    others = [message for message in messages if message["role"] != "system"]
+    first = next((at for at, each in enumerate(messages) if each["role"] != "system"), None)
+    texts = [message["content"] for message in messages[:first]]
     joined = "\n\n".join(text for text in texts if text)
-    return [{"role": "system", "content": joined}, *others] if texts else others
+    ordered: list[ChatMessage] = [{"role": "system", "content": joined}] if texts else []
+    follows_mark = False
+    for message in messages[len(texts) :]:
+        is_late = message["role"] == "system"
+        if is_late and not message["content"]:
+            continue
+        added = message
+        if is_late:
+            added = {"role": "user", "content": marked_system_text(message["content"])}
+        if (is_late or follows_mark) and added["role"] == ordered[-1]["role"] == "user":
+            pieces = [*pieces_of(ordered[-1]["content"]), *pieces_of(added["content"])]
+            ordered[-1] = {**ordered[-1], **added, "content": content_of(pieces)}
+        else:
+            ordered.append(added)
+        follows_mark = is_late
+    return ordered
+
+
+def marked_system_text(text: str) -> str:
+    """Return the text of a system message for a place where chat templates take none."""
+    return f"<system>\n{text}\n</system>"
 
 
 def notices_on_order(roles: Iterable[str]) -> list[str]:
-    """Return what a client should know of messages with these roles: which ones have been moved."""
+    """Return what a client should know of messages with these roles: which are marked."""
     late = False
     for role in roles:
         if role not in _SYSTEM:
             late = True
         elif late:
-            return [_MOVED]
+            return [_MARKED]
     return []
 
 

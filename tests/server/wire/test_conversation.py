@@ -29,15 +29,31 @@ def result(content: str, id: str | None = None) -> dict[str, Any]:
     return {"role": "tool", "content": content, **({"tool_call_id": id} if id else {})}
 
 
-def test_all_system_messages_are_joined_at_the_start() -> None:
+def test_system_messages_at_the_start_are_joined_and_later_ones_stay_in_their_places() -> None:
     later = {"role": "developer", "content": [{"type": "text", "text": "Be kind."}]}
-    assert rendered(SYSTEM, USER, later) == [
-        {"role": "system", "content": "Be short.\n\nBe kind."},
-        {"role": "user", "content": "Weather?"},
-    ]
+    answer = {"role": "assistant", "content": "Sunny."}
+    marked = "<system>\nBe kind.\n</system>"
+    system = {"role": "system", "content": "Be short.\n\nBe kind."}
+    assert rendered(SYSTEM, later, USER) == [system, USER]
+    first = [SYSTEM, USER, answer]
+    assert rendered(*first, later) == [*first, {"role": "user", "content": marked}]
+    # Templates want the roles to take turns.
+    both = {"role": "user", "content": f"{marked}\nWeather?"}
+    assert rendered(*first, later, USER) == [*first, both]
+    around = {"role": "user", "content": f"Weather?\n{marked}\nWeather?"}
+    assert rendered(SYSTEM, USER, later, USER, answer) == [SYSTEM, around, answer]
+    assert rendered(USER, later) == [{"role": "user", "content": f"Weather?\n{marked}"}]
+    assert rendered(*first, {"role": "system", "content": ""}, USER) == [*first, USER]
 
 
-def test_only_a_system_message_after_another_message_counts_as_moved() -> None:
+def test_a_late_system_message_leaves_images_in_their_places() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+    (message,) = rendered({"role": "user", "content": [image]}, SYSTEM)
+    assert [part["type"] for part in message["content"]] == ["image", "text"]
+    assert message["content"][1]["text"] == "<system>\nBe short.\n</system>"
+
+
+def test_only_a_system_message_after_another_message_is_told() -> None:
     assert notices_on_order(["system", "developer", "user", "assistant"]) == []
     assert len(notices_on_order(["user", "system", "user", "developer"])) == 1
 

@@ -40,6 +40,7 @@ from mlx_notebook.server.wire.content import (
     pieces_of,
     text_of,
 )
+from mlx_notebook.server.wire.conversation import marked_system_text
 from mlx_notebook.server.wire.parameters.parameters import unsupported_parameter
 from mlx_notebook.server.wire.sealed_reasoning import unseal
 
@@ -70,7 +71,7 @@ class BlockMessageBuilder:
         if all(message["role"] == "system" for message in self.messages):
             self._add("system", text)
         else:
-            self._add("user", f"<system>\n{text}\n</system>")
+            self._add("user", marked_system_text(text))
 
     def user(self, content: MessageParamContent, path: str) -> None:
         """Add a user message. Its tool results come before its other blocks.

@@ -17,6 +17,10 @@ NOTICES_HEADER = "x-mlx-notices"
 MAX_IGNORED_NAMES, _LONGEST_NAME = 32, 64
 
 _MEMBERS = msgspec.json.Decoder(dict[str, Raw])
+_ITEMS = msgspec.json.Decoder(list[Raw])
+# What messages of answers have besides, which clients send back as they got them.
+_OF_ANSWERS = frozenset({"annotations", "logprobs"})
+_EMPTY = frozenset({b"null", b"[]", b"{}", b'""', b"false"})
 
 
 class RequestParameters(Struct, kw_only=True):
@@ -35,11 +39,12 @@ class RequestParameters(Struct, kw_only=True):
 def ignored_parameters(
     body: bytes | bytearray, request: Any, used: Collection[str] = ()
 ) -> list[str]:
-    """Return the parameters of a request that the server ignores; nested: `options.name`.
+    """Return the parameters of a request that the server ignores.
 
-    `body` is the JSON that `request` was decoded from. `used` names parameters that an upstream
-    gets, whatever this server does with them. Only names are decoded and values are
-    skipped, so a body of 20 MB takes 20 milliseconds.
+    Nested ones are `options.name` or `messages[0].content[1].name`. `body` is the JSON that
+    `request` was decoded from. `used` names parameters that an upstream gets, whatever this server
+    does with them. Only names are decoded and values are skipped, so a body of 20 MB takes
+    20 milliseconds.
 
     Raises
     ------
@@ -78,6 +83,8 @@ def _ignored(
             value = getattr(given, fields[name])
             if isinstance(value, Struct):
                 yield from _ignored(raw, value, request, f"{where}.", used)
+            elif isinstance(value, list):
+                yield from _unknown_in(raw, value, where)
             if where in unused and value not in (None, False):
                 yield where
         elif name != given.__struct_config__.tag_field:
@@ -89,6 +96,32 @@ def _ignored(
             ):
                 raise unsupported_parameter(printable(name), known.instead)
             yield where
+
+
+def _unknown_in(data: Raw, given: list[Any], path: str) -> Iterator[str]:
+    """Yield what the objects of a list have and their types do not, unless it is empty."""
+    if not any(isinstance(item, Struct) for item in given):
+        return
+    for at, (raw, item) in enumerate(zip(_ITEMS.decode(data), given, strict=True)):
+        if isinstance(item, Struct):
+            yield from _unknown(raw, item, f"{path}[{at}].")
+
+
+def _unknown(data: Raw, given: Struct, path: str) -> Iterator[str]:
+    fields = dict(zip(given.__struct_encode_fields__, given.__struct_fields__, strict=True))
+    for name, raw in _MEMBERS.decode(data).items():
+        if name in fields:
+            value = getattr(given, fields[name])
+            if isinstance(value, Struct):
+                yield from _unknown(raw, value, f"{path}{name}.")
+            elif isinstance(value, list):
+                yield from _unknown_in(raw, value, path + name)
+        elif (
+            name not in _OF_ANSWERS
+            and name != given.__struct_config__.tag_field
+            and bytes(raw) not in _EMPTY
+        ):
+            yield path + name
 
 
 def printable(name: str) -> str:

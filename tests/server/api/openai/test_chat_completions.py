@@ -36,7 +36,7 @@ def test_an_answer_has_the_shape_that_openai_describes(server: RunningServer) ->
     assert usage["completion_tokens_details"]["reasoning_tokens"] == 0
 
 
-def test_a_system_message_that_was_moved_is_named(server: RunningServer) -> None:
+def test_a_late_system_message_stays_in_its_place_and_is_named(server: RunningServer) -> None:
     early = [{"role": "developer", "content": "A"}, {"role": "system", "content": "B"}, *HELLO]
     late = [*early, {"role": "system", "content": "C"}, *HELLO]
     for path, body in (
@@ -45,10 +45,10 @@ def test_a_system_message_that_was_moved_is_named(server: RunningServer) -> None
     ):
         answer = server.client.post(path, json=body).raise_for_status()
         notice = answer.headers["x-mlx-notices"]
-        assert "was moved to the beginning" in notice
+        assert "marked with <system> in a user message" in notice
         traced = server.client.get(f"mlx/traces/{answer.headers['x-request-id']}").json()
         assert traced["notices"] == [notice]
-        assert [message["role"] for message in traced["messages"]] == ["system", "user", "user"]
+        assert [message["role"] for message in traced["messages"]] == ["system", "user"]
     assert "x-mlx-notices" not in server.chat(**FIXED, messages=early).headers
 
 

@@ -148,6 +148,26 @@ def test_unknown_and_unused_parameters_are_listed() -> None:
     ]
 
 
+def test_unknown_fields_of_messages_and_their_parts_are_listed() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:", "zoom": 2}, "caption": "a cat"}
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}", "why": 1}}
+    names = asked(
+        chat_request.ChatCompletionRequest,
+        messages=[
+            {"role": "user", "content": [{"type": "text", "text": "Look."}, image], "mood": "calm"},
+            # As it came in an answer.
+            {"role": "assistant", "content": None, "annotations": [], "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "a", "content": "1", "cached": False, "extra": None},
+        ],
+    )
+    assert names == [
+        "messages[0].content[1].image_url.zoom",
+        "messages[0].content[1].caption",
+        "messages[0].mood",
+        "messages[1].tool_calls[0].function.why",
+    ]
+
+
 def test_used_parameters_are_not_listed() -> None:
     everything = {
         "model": "m",

@@ -85,7 +85,7 @@ ROOMS = {
         *("errors", "model_errors", "storage", "listening", "identity"),
         *("users", "wire"),
         *("telemetry", "engine", "jobs", "upstreams", "mcp", "responses", "conversations"),
-        *("batches", "models", "images", "services"),
+        *("batches", "models", "media", "services"),
         *("api", "relay", "configuration", "standalone", "lazy_parts", "command_line"),
         *("app", "private", "__main__"),
     ),

@@ -215,6 +215,22 @@ test("what was written before a failure is kept, and the answer goes on from the
   expect(Object.keys(last().blocks)).toEqual(["1"]);
 });
 
+test("reasoning that was cut off is replaced when the answer goes on", async () => {
+  const broken = [part({ reasoning_content: "Let me" }), new Error("The connection broke.")];
+  const whole = [part({ reasoning_content: "Two and two." }), part({ content: "4" }, "stop")];
+  const { session, bodies, ended, last } = chat(stream, broken, whole);
+  session.ask("What is 2 + 2?", [], [], null);
+  await ended();
+  expect(Object.values(last().blocks)).toEqual([{ kind: "reasoning", text: "Let me" }]);
+  session.resume();
+  await ended();
+  expect(bodies[1]).not.toHaveProperty("continue_final_message");
+  expect(Object.values(last().blocks)).toMatchObject([
+    { kind: "reasoning", text: "Two and two." },
+    { kind: "text", text: "4" },
+  ]);
+});
+
 test("questions of approval come one after the other, and a stop ends them", async () => {
   const asked: string[] = [];
   const approval = (text: string): Approval => ({ title: "May it?", text, choices: [] });

@@ -22,8 +22,8 @@ from mlx_notebook.protocol import DistributedConfig, EngineConfig
 from mlx_notebook.server.batches.batch_configuration import BatchConfiguration
 from mlx_notebook.server.engine.engine_configuration import EngineConfiguration
 from mlx_notebook.server.engine.supervisor import SupervisorLimits
-from mlx_notebook.server.images.media_configuration import MediaConfiguration
 from mlx_notebook.server.mcp.mcp_configuration import McpConfiguration
+from mlx_notebook.server.media.media_configuration import MediaConfiguration
 from mlx_notebook.server.models.settings.model_configuration import ModelConfiguration
 from mlx_notebook.server.users.user_configuration import UserConfiguration
 

@@ -17,7 +17,7 @@ from mlx_notebook.server.upstreams.request_router import RequestRouter
 if TYPE_CHECKING:
     from mlx_notebook.server.batches.batch_service import BatchService
     from mlx_notebook.server.conversations.conversation_store import ConversationStore
-    from mlx_notebook.server.images.attachments import AttachmentLoader
+    from mlx_notebook.server.media.attachments import AttachmentLoader
     from mlx_notebook.server.responses.response_runs import ResponseRuns
     from mlx_notebook.server.services import RequestLimits
 
@@ -106,12 +106,12 @@ def make_batches(
 
 def make_images(settings: Configuration) -> "AttachmentLoader":
     """Return what reads the images, sounds, documents and videos of requests."""
-    from mlx_notebook.server.images.attachments import AttachmentLimits, AttachmentLoader
-    from mlx_notebook.server.images.image_fetcher import ImageFetcher
-    from mlx_notebook.server.images.image_loader import ImageLimits, ImageLoader
-    from mlx_notebook.server.images.media_workers import MediaWorkers
-    from mlx_notebook.server.images.sound_loader import SoundLimits
-    from mlx_notebook.server.images.source_reader import SourceReader
+    from mlx_notebook.server.media.attachments import AttachmentLimits, AttachmentLoader
+    from mlx_notebook.server.media.image_loader import ImageLimits, ImageLoader
+    from mlx_notebook.server.media.rendering.media_workers import MediaWorkers
+    from mlx_notebook.server.media.sound_loader import SoundLimits
+    from mlx_notebook.server.media.sources.image_fetcher import ImageFetcher
+    from mlx_notebook.server.media.sources.source_reader import SourceReader
 
     limits = AttachmentLimits(
         document_bytes=settings.max_document_bytes,

@@ -15,10 +15,10 @@ from mlx_notebook.server.engine.engine_client import EngineClient
 from mlx_notebook.server.engine.supervisor import Supervisor
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.identity import OWNER
-from mlx_notebook.server.images.attachments import AttachmentLoader
 from mlx_notebook.server.jobs.job_queue import JobQueue
 from mlx_notebook.server.mcp.mcp_session import McpSessions
 from mlx_notebook.server.mcp.mcp_settings import McpSettings
+from mlx_notebook.server.media.attachments import AttachmentLoader
 from mlx_notebook.server.model_errors import model_is_upstream, model_not_found
 from mlx_notebook.server.models.catalog import Catalog, is_repository
 from mlx_notebook.server.models.downloads.download_jobs import DownloadJobs

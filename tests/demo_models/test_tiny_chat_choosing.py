@@ -6,22 +6,18 @@ from random import Random
 import numpy as np
 import pytest
 
-from mlx_notebook.demo_models.training.tiny_chat import (
-    batches,
-    choosing,
-    natural,
-    phrases,
-    synonyms,
-    values,
-)
+from mlx_notebook.demo_models.training.tiny_chat import batches
 from mlx_notebook.demo_models.training.tiny_chat.batches import Document, Encoder, batch_of
 from mlx_notebook.demo_models.training.tiny_chat.cases import Case
 from mlx_notebook.demo_models.training.tiny_chat.checks import right_answer
-from mlx_notebook.demo_models.training.tiny_chat.choices import echoes
-from mlx_notebook.demo_models.training.tiny_chat.dialogues import Dialogue
-from mlx_notebook.demo_models.training.tiny_chat.lexicon import TRAINING
-from mlx_notebook.demo_models.training.tiny_chat.likely_words import likely_word
+from mlx_notebook.demo_models.training.tiny_chat.language import phrases, synonyms, values
+from mlx_notebook.demo_models.training.tiny_chat.language.lexicon import TRAINING
+from mlx_notebook.demo_models.training.tiny_chat.language.likely_words import likely_word
+from mlx_notebook.demo_models.training.tiny_chat.network.choices import echoes
 from mlx_notebook.demo_models.training.tiny_chat.request_words import tool_words, words
+from mlx_notebook.demo_models.training.tiny_chat.texts import choosing
+from mlx_notebook.demo_models.training.tiny_chat.texts.dialogues import Dialogue
+from mlx_notebook.demo_models.training.tiny_chat.tools import natural
 from tests.demo_models.test_tiny_chat_tokenizer import FOLDER
 
 

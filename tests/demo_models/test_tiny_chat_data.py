@@ -10,20 +10,12 @@ from random import Random
 
 import pytest
 
-from mlx_notebook.demo_models.training.tiny_chat import (
-    asking,
-    batches,
-    dialogues,
-    everyday,
-    finishing,
-    foreign,
-    held_out,
-    phrases,
-    plain,
-    remembering,
-)
+from mlx_notebook.demo_models.training.tiny_chat import batches
 from mlx_notebook.demo_models.training.tiny_chat.batches import Encoder
-from mlx_notebook.demo_models.training.tiny_chat.lexicon import HELD_OUT, TRAINING
+from mlx_notebook.demo_models.training.tiny_chat.language import asking, held_out, phrases
+from mlx_notebook.demo_models.training.tiny_chat.language.lexicon import HELD_OUT, TRAINING
+from mlx_notebook.demo_models.training.tiny_chat.texts import dialogues, finishing, remembering
+from mlx_notebook.demo_models.training.tiny_chat.tools import everyday, foreign, plain
 from tests.demo_models.test_tiny_chat_tokenizer import FOLDER
 
 
@@ -178,5 +170,5 @@ def test_what_is_learned_is_what_the_assistant_says() -> None:
 
 
 def test_text_files_of_the_generators_are_beside_them() -> None:
-    folder = Path(everyday.__file__).parent
-    assert {"chat.txt", "everyday.txt"} <= {path.name for path in folder.iterdir()}
+    assert Path(everyday.__file__).with_name("everyday.txt").is_file()
+    assert Path(phrases.__file__).with_name("chat.txt").is_file()

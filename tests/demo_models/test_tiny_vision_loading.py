@@ -14,7 +14,7 @@ from PIL import Image
 from mlx_notebook.demo_models.training.tiny_vision import folder as files
 from mlx_notebook.demo_models.training.tiny_vision.answering import InProcess, parsed
 from mlx_notebook.demo_models.training.tiny_vision.cases import Case, cases
-from mlx_notebook.demo_models.training.tiny_vision.positions import positions
+from mlx_notebook.demo_models.training.tiny_vision.network.positions import positions
 from tests.tiny_models.models import tiny_vision
 
 
@@ -93,7 +93,7 @@ def test_torch_and_mlx_vlm_agree(tmp_path: Path) -> None:
     """Needs the trainer's torch, which the package's own environment does not hold."""
     torch = pytest.importorskip("torch", reason="torch is installed for training only")
     from mlx_notebook.demo_models.training.tiny_vision.export import export
-    from mlx_notebook.demo_models.training.tiny_vision.model import TinyVision
+    from mlx_notebook.demo_models.training.tiny_vision.network.model import TinyVision
     from mlx_notebook.demo_models.training.tiny_vision.train import SHAPE as SIZES
     from mlx_notebook.demo_models.training.tiny_vision.viewing_batches import patches
 

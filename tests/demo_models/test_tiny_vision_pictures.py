@@ -6,10 +6,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlx_notebook.demo_models.training.tiny_vision import held_out
-from mlx_notebook.demo_models.training.tiny_vision.drawing import draw
-from mlx_notebook.demo_models.training.tiny_vision.palette import ANCHORS, COLOURS, nearest, shade
-from mlx_notebook.demo_models.training.tiny_vision.pixels import (
+from mlx_notebook.demo_models.training.tiny_vision.pictures import held_out
+from mlx_notebook.demo_models.training.tiny_vision.pictures.drawing import draw
+from mlx_notebook.demo_models.training.tiny_vision.pictures.palette import (
+    ANCHORS,
+    COLOURS,
+    nearest,
+    shade,
+)
+from mlx_notebook.demo_models.training.tiny_vision.pictures.pixels import (
     MAX_PIXELS,
     MIN_PIXELS,
     PATCH,
@@ -17,8 +22,13 @@ from mlx_notebook.demo_models.training.tiny_vision.pixels import (
     patches,
     resized,
 )
-from mlx_notebook.demo_models.training.tiny_vision.scenes import SHAPES, Scene, Thing, compose
-from mlx_notebook.demo_models.training.tiny_vision.shards import Picture, mirrored, picture
+from mlx_notebook.demo_models.training.tiny_vision.pictures.scenes import (
+    SHAPES,
+    Scene,
+    Thing,
+    compose,
+)
+from mlx_notebook.demo_models.training.tiny_vision.pictures.shards import Picture, mirrored, picture
 
 
 def alone(shape: str) -> Scene:

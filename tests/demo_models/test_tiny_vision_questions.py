@@ -7,15 +7,19 @@ from typing import Any
 
 import pytest
 
-from mlx_notebook.demo_models.training.tiny_vision import conversations, picture_tools, questions
-from mlx_notebook.demo_models.training.tiny_vision.conversations import (
+from mlx_notebook.demo_models.training.tiny_vision.folder import TOKENIZER
+from mlx_notebook.demo_models.training.tiny_vision.network.positions import positions
+from mlx_notebook.demo_models.training.tiny_vision.pictures.scenes import Scene, Thing, compose
+from mlx_notebook.demo_models.training.tiny_vision.pictures.shards import picture
+from mlx_notebook.demo_models.training.tiny_vision.texts import (
+    conversations,
+    picture_tools,
+    questions,
+)
+from mlx_notebook.demo_models.training.tiny_vision.texts.conversations import (
     ViewingDocument,
     ViewingEncoder,
 )
-from mlx_notebook.demo_models.training.tiny_vision.folder import TOKENIZER
-from mlx_notebook.demo_models.training.tiny_vision.positions import positions
-from mlx_notebook.demo_models.training.tiny_vision.scenes import Scene, Thing, compose
-from mlx_notebook.demo_models.training.tiny_vision.shards import picture
 
 CIRCLE = Thing("circle", "red", (255, 0, 0), 30, 30, 20, 20)
 SQUARE = Thing("square", "blue", (0, 0, 255), 100, 70, 10, 10)

@@ -212,14 +212,21 @@ export class RunningTurn implements ChatTurn {
   }
 }
 
-/** Return an answer that was left as it goes on: what it kept of a partial text is kept no more. */
+/**
+ * Return an answer that was left as it goes on.
+ *
+ * What it kept of a partial text is kept no more. Reasoning that was cut off goes: the model
+ * reasons anew.
+ */
 export function reopened(answer: AnswerEntry): AnswerEntry {
-  const [, block] = Object.entries(answer.blocks).at(-1) ?? [];
+  const blocks = Object.entries(answer.blocks);
+  const [, block] = blocks.at(-1) ?? [];
   const last = answer.messages.at(-1);
   const isPartial =
     block?.kind === "text" && block.isWhole !== true && last?.content === block.text;
   return {
     ...answer,
+    blocks: block?.kind === "reasoning" ? Object.fromEntries(blocks.slice(0, -1)) : answer.blocks,
     messages: isPartial ? answer.messages.slice(0, -1) : answer.messages,
     note: "Waiting for the model",
     failed: false,

@@ -26,8 +26,8 @@ from mlx_notebook.server.api.user_rules import begin_request, may_evict
 from mlx_notebook.server.engine.request_stream import RequestStream
 from mlx_notebook.server.errors import ApiError, InvalidRequest
 from mlx_notebook.server.identity import owner
-from mlx_notebook.server.images.attachments import LoadedFile
-from mlx_notebook.server.images.user_files import UserFiles
+from mlx_notebook.server.media.attachments import LoadedFile
+from mlx_notebook.server.media.sources.user_files import UserFiles
 from mlx_notebook.server.model_errors import (
     audio_not_supported,
     generation_not_supported,

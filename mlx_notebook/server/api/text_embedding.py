@@ -13,7 +13,7 @@ from mlx_notebook.server.api.model_lookup import find_model
 from mlx_notebook.server.api.user_rules import begin_request, may_evict
 from mlx_notebook.server.errors import ApiError
 from mlx_notebook.server.identity import owner
-from mlx_notebook.server.images.user_files import UserFiles
+from mlx_notebook.server.media.sources.user_files import UserFiles
 from mlx_notebook.server.model_errors import audio_not_supported, images_not_embedded
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
 from mlx_notebook.server.telemetry import metrics

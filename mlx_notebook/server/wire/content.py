@@ -2,8 +2,8 @@
 
 An image of a request is the part `{"type": "image", "source": ImageSource}`, so that it keeps its
 position while messages are reordered; sounds, documents and videos likewise. Then
-`server/images/attachments.py` turns documents and videos into images and text, and
-`server/images/image_loader.py` reads the images.
+`server/media/attachments.py` turns documents and videos into images and text, and
+`server/media/image_loader.py` reads the images.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

@@ -6,7 +6,7 @@ import pytest
 
 from mlx_notebook.engine.images.image_cache import ImageCache
 from mlx_notebook.engine.images.image_tokens import ProcessedImage
-from mlx_notebook.engine.prompts.image_prompts import ImagePromptBuilder
+from mlx_notebook.engine.prompts.media.image_prompts import ImagePromptBuilder
 from mlx_notebook.protocol import EncodedImage
 
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from . import choosing, dialogues, finishing, values
-from .choices import Choice, Found, Marks, called_names, echoes, marks, tool_columns
-from .dialogues import Dialogue, Difficulty
-from .lexicon import TRAINING, Lexicon
+from .language import values
+from .language.lexicon import TRAINING, Lexicon
+from .network.choices import Choice, Found, Marks, called_names, echoes, marks, tool_columns
 from .request_words import tool_words, words
+from .texts import choosing, dialogues, finishing
+from .texts.dialogues import Dialogue, Difficulty
 
 EMPTY_THOUGHT = 4
 """Length, in tokens, of an empty reasoning block. The prompt holds it, so it carries no loss."""

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from . import chatting, dialogues, foreign, held_out, phrases, plain, remembering, results
-from .dialogues import Difficulty, Offer
-from .lexicon import HELD_OUT
-from .tools import Request, Style
+from .language import held_out, phrases
+from .language.lexicon import HELD_OUT
+from .texts import chatting, dialogues, remembering, results
+from .texts.dialogues import Difficulty, Offer
+from .tools import foreign, plain
+from .tools.tool import Request, Style
 
 SCALARS = Difficulty(hard=0.0, plain=0.5, everyday=0.0, near=0.3, thinking=0.0)
 

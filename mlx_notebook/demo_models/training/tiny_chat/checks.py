@@ -13,7 +13,7 @@ from random import Random
 
 from .batches import Batch, Document, Encoder, batch_of
 from .cases import Case, cases
-from .dialogues import Dialogue
+from .texts.dialogues import Dialogue
 
 TOKENS = 16_384
 """Tokens per batch; there is no backward pass."""

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .model import Shape, Trunk
+from .network.model import Shape, Trunk
 
 
 def export(weights: dict[str, Tensor], shape: Shape, folder: Path) -> None:

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from .batches import Batch, Encoder, Mixture, batches
-from .dialogues import Difficulty
+from .texts.dialogues import Difficulty
 
 AHEAD = 8
 """Batches that wait for each worker."""

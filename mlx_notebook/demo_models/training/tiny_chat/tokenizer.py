@@ -15,7 +15,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from . import dialogues, lexicon, snippets, words
+from .language import lexicon, words
+from .texts import dialogues, snippets
 
 VOCABULARY = 2048
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")

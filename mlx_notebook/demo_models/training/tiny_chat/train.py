@@ -51,9 +51,9 @@ from .batches import (
 from .checks import checked_batches
 from .export import export
 from .feeding import Feeder
-from .model import Shape, States, Trunk, rotary
-from .muon import AVERAGED, Optimizer
-from .readings import Readings
+from .network.model import Shape, States, Trunk, rotary
+from .network.muon import AVERAGED, Optimizer
+from .network.readings import Readings
 
 MUON_RATE, ADAM_RATE = 0.02, 3e-3
 READING_RATE = 2e-3

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlx_notebook.demo_models.training.tiny_chat import chatting
-from mlx_notebook.demo_models.training.tiny_chat.lexicon import HELD_OUT
-from mlx_notebook.demo_models.training.tiny_chat.tools import Style
+from mlx_notebook.demo_models.training.tiny_chat.language.lexicon import HELD_OUT
+from mlx_notebook.demo_models.training.tiny_chat.texts import chatting
+from mlx_notebook.demo_models.training.tiny_chat.tools.tool import Style
 
-from . import held_out, picture_tools
-from .questions import Asked, ask
-from .scenes import Scene
+from .pictures import held_out
+from .pictures.scenes import Scene
+from .texts import picture_tools
+from .texts.questions import Asked, ask
 
 SKILLS = (
     "shape", "colour", "count", "position", "size", "exists", "digits", "background", "describe",

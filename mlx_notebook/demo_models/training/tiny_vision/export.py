@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from . import folder as files
-from .model import Shape
+from .network.model import Shape
+from .network.weights import tensors
 from .train import SHAPE
-from .weights import tensors
 
 
 def export(weights: dict[str, Tensor], shape: Shape, folder: Path) -> None:

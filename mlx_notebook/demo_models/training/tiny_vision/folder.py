@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .pixels import MAX_PIXELS, MERGE, MIN_PIXELS, PATCH
+from .pictures.pixels import MAX_PIXELS, MERGE, MIN_PIXELS, PATCH
 
 TOKENIZER = Path(__file__).parents[2] / "tiny-chat"
 COPIED = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")

@@ -20,14 +20,15 @@ from torch.utils.data import DataLoader
 
 from mlx_notebook.demo_models.training.tiny_chat import batches as text
 
-from . import questions, weights
-from .conversations import Viewing, ViewingEncoder, shown
-from .dense import CellTasks
 from .folder import TOKENIZER
-from .model import Shape, TinyVision
-from .optimisers import Both, share
-from .readings import losses, readings
-from .shards import Picture, read_shard
+from .network import weights
+from .network.dense import CellTasks
+from .network.model import Shape, TinyVision
+from .network.optimisers import Both, share
+from .network.readings import losses, readings
+from .pictures.shards import Picture, read_shard
+from .texts import questions
+from .texts.conversations import Viewing, ViewingEncoder, shown
 from .viewing_batches import Example, Texts, ViewingBatch, Viewings, batch, look
 
 SHAPE = Shape(vocabulary=2048)

@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 
-from .dense import CellTasks
-from .model import Eye, Shape
-from .optimisers import Both, share
+from .network.dense import CellTasks
+from .network.model import Eye, Shape
+from .network.optimisers import Both, share
 from .viewing_batches import Sights
 
 

@@ -13,16 +13,16 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from mlx_notebook.demo_models.training.tiny_chat import batches as text
-from mlx_notebook.demo_models.training.tiny_chat import dialogues
+from mlx_notebook.demo_models.training.tiny_chat.texts import dialogues
 
-from . import conversations
-from .conversations import Viewing, ViewingDocument, ViewingEncoder
-from .dense import targets
-from .model import TinyVision
-from .pixels import CELL, PATCH, patches
-from .positions import positions
-from .readings import NAMES, Marks, marked
-from .shards import Picture, mirrored, read_shard
+from .network.dense import targets
+from .network.model import TinyVision
+from .network.positions import positions
+from .network.readings import NAMES, Marks, marked
+from .pictures.pixels import CELL, PATCH, patches
+from .pictures.shards import Picture, mirrored, read_shard
+from .texts import conversations
+from .texts.conversations import Viewing, ViewingDocument, ViewingEncoder
 
 
 @dataclass

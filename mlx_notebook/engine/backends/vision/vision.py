@@ -41,8 +41,8 @@ from mlx_notebook.engine.errors import (
 from mlx_notebook.engine.images.image_cache import ImageCache
 from mlx_notebook.engine.images.image_tokens import ImageTokenCache, ImageTokenRow
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
-from mlx_notebook.engine.prompts.image_prompts import ImagePromptBuilder
 from mlx_notebook.engine.prompts.length_limits import LengthLimit
+from mlx_notebook.engine.prompts.media.image_prompts import ImagePromptBuilder
 from mlx_notebook.engine.prompts.prompt import PreparedPrompt
 from mlx_notebook.engine.runtime.device_memory import device_memory
 from mlx_notebook.engine.sandbox.audio_decoding import RATE

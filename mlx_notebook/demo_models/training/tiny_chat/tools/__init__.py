@@ -1,0 +1,1 @@
+"""Tools of the training text, and those that only the evaluation has."""

@@ -1,0 +1,1 @@
+"""Draw the images of the training and of the evaluation."""

@@ -1,0 +1,1 @@
+"""Questions and dialogues about images."""

@@ -1,0 +1,1 @@
+"""Images, sounds and videos in prompts: the tokens that stand for them."""

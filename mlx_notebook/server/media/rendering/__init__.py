@@ -1,0 +1,1 @@
+"""Render pages of PDFs and decode frames of videos, in processes of their own."""

@@ -18,7 +18,8 @@ def test_importing_the_package_imports_few_modules(env):
     def loaded(module):
         code = (
             "import IPython.core.magic, asyncio, email.parser, http.client, concurrent.futures\n"
-            f"import sys; before = set(sys.modules); import {module}; print(*set(sys.modules) - before)"
+            f"import sys; before = set(sys.modules); import {module}\n"
+            "print(*set(sys.modules) - before)"
         )
         return run("-c", code, env=env).stdout.split()
 

@@ -22,6 +22,7 @@ from mlx_notebook.server.wire.content import (
     RequestedDetail,
 )
 from mlx_notebook.server.wire.decode import converted
+from mlx_notebook.server.wire.parameters.parameters import unknown_in_list
 from mlx_notebook.server.wire.responses.mcp_items import (
     APPROVAL_PREFIX,
     ApprovalRequestItem,
@@ -192,18 +193,7 @@ def unknown_in_parts(item: ItemDict, typed: InputItem, path: str) -> Iterator[st
     for name in ("content", "output", "summary"):
         parts = getattr(typed, name, None)
         if isinstance(parts, list):
-            for at, part in enumerate(parts):
-                yield from _unknown(item[name][at], part, f"{path}.{name}[{at}]")
-
-
-def _unknown(given: dict[str, Any], typed: Struct, path: str) -> Iterator[str]:
-    for name, value in given.items():
-        if name in typed.__struct_fields__:
-            known = getattr(typed, name)
-            if isinstance(known, Struct):
-                yield from _unknown(value, known, f"{path}.{name}")
-        elif name not in _OF_ANSWERS and value is not None:
-            yield f"{path}.{name}"
+            yield from unknown_in_list(item[name], parts, f"{path}.{name}")
 
 
 def _type(item: ItemDict) -> Any:
@@ -255,8 +245,6 @@ def _data_uri(media_type: str, data: bytes) -> str:
     return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
 
 
-# What the parts of an answer have besides, which clients send back as they got them.
-_OF_ANSWERS = frozenset({"type", "annotations", "logprobs"})
 _EXTERNAL_URL = re.compile(r"\s*(?:https?|file):", re.IGNORECASE)
 ID_PREFIXES = {
     "message": "msg_",

@@ -10,6 +10,7 @@ process each: to start their JupyterLab and JupyterHub takes long.
 
 import gc
 import inspect
+import os
 from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
@@ -17,6 +18,10 @@ from typing import Any
 
 import pytest
 from xdist.scheduler import LoadFileScheduling
+
+# Of the processes that tests start: they share few cores, and OpenBLAS's threads wait in a loop, which
+# takes a third of an engine's processor time.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 TESTS = Path(__file__).parent
 # All tests of these folders are slow, and so are some of their imports.

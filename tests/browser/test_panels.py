@@ -317,6 +317,8 @@ server_watcher.HEARTBEAT_SECONDS = 0.5
     browser.expected += ["debugger state", "Canceled future"]  # what Lab asked of the kernel
     end(page)
     expect(stats.get_by_role("alert")).to_contain_text(told)
+    page.wait_for_timeout(3000)  # until more heartbeats are missing than it takes
+    expect(stats.get_by_role("alert")).to_contain_text(told)
     browser.screenshot(page, f"gone-{end.__name__}", of=stats)
     assert axe(page) == []
 

@@ -104,20 +104,25 @@ const MISSED_HEARTBEATS = 4;
 function watchKernel(model, show) {
   let missed = 0;
   let timer = 0;
+  // Whether the frontend has reported a change that the kernel has not answered: heartbeats are then
+  // missing too, which says less.
+  let changed = false;
   const count = (seconds) => {
     clearInterval(timer);
     missed = 0;
     timer = setInterval(() => {
       missed += 1;
-      if (missed === MISSED_HEARTBEATS) show(SILENT);
+      if (missed === MISSED_HEARTBEATS && !changed) show(SILENT);
     }, seconds * 1000);
   };
   const onMessage = (message) => {
+    changed = false;
     show("");
     if (message.heartbeat) count(message.heartbeat);
   };
   // The frontend reports a change of the kernel, but not which one: an answer means that it runs.
   const check = () => {
+    changed = true;
     show(GONE);
     post(model, { get_state: newId() });
   };

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-# Of the processes that tests start: they share few cores, and OpenBLAS's threads wait in a loop, which
-# takes a third of an engine's processor time.
+# Of the processes that tests start: they share few cores, and OpenBLAS's threads wait in a loop,
+# which takes a third of an engine's processor time.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 TESTS = Path(__file__).parent

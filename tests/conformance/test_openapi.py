@@ -89,7 +89,7 @@ RANDOM_ONLY = [
     {"include-name": name, "phases": {"coverage": {"enabled": False}}}
     for name in (
         *(f"POST /v1/{name}" for name in (*LARGE, *STORES, *SOUND, "rerank")),
-        "POST /v2/rerank",
+        *("POST /v2/rerank", "POST /v1/embeddings", "POST /tokenize", "POST /apply-template"),
         *(f"GET /v1/{name}" for name in STORES),
     )
     if not os.environ.get(ALL)

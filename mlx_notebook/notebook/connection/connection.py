@@ -31,9 +31,10 @@ from mlx_notebook.notebook.server.server import Server, normalise_url, split_tok
 # JupyterHub's configuration sets it for all notebook servers.
 SERVICE_VARIABLE = "MLX_NOTEBOOK_SERVICE_URL"
 
-# In seconds. The server that started this kernel may be busy, so it gets more time than others.
+# In seconds. A server may be busy, or be starting: to wait for it is better than to start an engine
+# for this kernel alone. The user's other servers share their time, but each gets a second.
 PARENT_SECONDS = 10.0
-OTHER_SECONDS = 3.0
+OTHER_SECONDS, _LEAST_SECONDS = 10.0, 1.0
 # A server that the user named is asked for its state at most this often. Each question takes a
 # round trip, and there is no other server to look for.
 _RECENT_SECONDS = 10.0
@@ -269,9 +270,10 @@ def _find() -> Server | None:
         except NotebookError:
             continue  # stopped, without our extension, or with another token
         return server
+    until = time.monotonic() + OTHER_SECONDS
     for server in other_servers():
         try:
-            _probe(server, OTHER_SECONDS)
+            _probe(server, max(_LEAST_SECONDS, until - time.monotonic()))
         except NotebookError:
             continue
         return server

@@ -3,6 +3,7 @@
 import http.server
 import json
 import os
+import signal
 import socket
 import threading
 
@@ -106,6 +107,38 @@ def test_a_server_that_hangs_is_told_and_not_doubled(monkeypatch, tmp_path):
         runtime_file(tmp_path, 1, url=f"http://127.0.0.1:{mute.getsockname()[1]}/")
         with pytest.raises(ServerSilent, match="did not answer in time"):
             connection.connect()
+
+
+def test_another_server_that_is_busy_is_waited_for(server, tmp_path):
+    runtime_file(tmp_path, 1, url=server.url, token=server.token)
+    server.process.send_signal(signal.SIGSTOP)
+    goes_on = threading.Timer(4, server.process.send_signal, [signal.SIGCONT])
+    goes_on.start()
+    try:
+        assert connection.connect().url == server.url
+    finally:
+        goes_on.join()
+
+
+def test_other_servers_that_hang_share_their_time(server, monkeypatch, tmp_path):
+    monkeypatch.setattr(connection, "OTHER_SECONDS", 2.5)
+    waited = []
+    real = connection._probe
+
+    def probe(server, timeout):
+        waited.append(timeout)
+        real(server, timeout)
+
+    monkeypatch.setattr(connection, "_probe", probe)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        for number in (2, 3):
+            runtime_file(tmp_path, number, url=f"http://127.0.0.1:{mute.getsockname()[1]}/")
+        at = runtime_file(tmp_path, 1, url=server.url, token=server.token)
+        os.utime(at, (0, 0))  # the one that is asked last
+        assert connection.connect().url == server.url
+    first, *others = waited
+    assert first > 2
+    assert others == [1.0, 1.0]
 
 
 def test_a_hub_s_variables_lead_to_its_server(server, monkeypatch):

@@ -77,7 +77,10 @@ class Soak:
 
     async def _client(self, name: str) -> None:
         choose = random.Random(f"{self.seed} {name}")
-        operation = Operation(self.client, self.key, choose)
+        async with Operation(self.client, self.key, choose) as operation:
+            await self._operate(name, operation, choose)
+
+    async def _operate(self, name: str, operation: Operation, choose: random.Random) -> None:
         while time.monotonic() < self.ends:
             drops = choose.random() < _DROPPED_SHARE
             limit = choose.choice([0.0, 0.02, 0.1, 0.5]) if drops else HUNG_AFTER
@@ -163,8 +166,10 @@ class Soak:
                 self.problems.append(f"it does not come to rest: {status['requests']}")
                 return
             await asyncio.sleep(0.2)
-        operation = Operation(self.client, self.key, random.Random(self.seed))
-        async with asyncio.timeout(HUNG_AFTER):
+        async with (
+            Operation(self.client, self.key, random.Random(self.seed)) as operation,
+            asyncio.timeout(HUNG_AFTER),
+        ):
             fate = await operation.chat()
         if fate != "answered":
             self.problems.append(f"it does not answer afterwards: {fate}")

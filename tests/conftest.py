@@ -66,6 +66,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, Any, Any]:
+    """Collect what the tests of a file have left open, in no other test.
+
+    OpenAI's and Anthropic's asynchronous clients close themselves when they are collected, in
+    whichever event loop runs then, and fail its test if their own loop has ended.
+    """
+    try:
+        return (yield)
+    finally:
+        if nextitem is None or nextitem.path != item.path:
+            gc.collect()
+
+
 def _name_apart(item: pytest.Item) -> None:
     """Give a test of Schemathesis an id of its own.
 

@@ -5,7 +5,7 @@ import base64
 import json
 import random
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import openai
@@ -95,7 +95,10 @@ _BAD: list[tuple[str, bytes]] = [
 
 
 class Operation:
-    """The operations of one client. Each returns "answered" or the code of the error."""
+    """The operations of one client. Each returns "answered" or the code of the error.
+
+    A context manager, which closes the client that it opens.
+    """
 
     def __init__(self, client: httpx.AsyncClient, key: str, choose: random.Random) -> None:
         self.client, self.choose = client, choose
@@ -105,6 +108,12 @@ class Operation:
             max_retries=0,
             timeout=None,
         )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *problem: object) -> None:
+        await self.sdk.close()
 
     def _messages(self) -> list[dict[str, str]]:
         words = "again and again " * self.choose.randint(1, 60)

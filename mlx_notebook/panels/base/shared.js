@@ -112,7 +112,7 @@ function watchKernel(model, show) {
     missed = 0;
     timer = setInterval(() => {
       missed += 1;
-      if (missed === MISSED_HEARTBEATS && !changed) show(SILENT);
+      if (missed >= MISSED_HEARTBEATS && !changed) show(SILENT);
     }, seconds * 1000);
   };
   const onMessage = (message) => {

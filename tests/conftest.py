@@ -20,7 +20,7 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 # Of the processes that tests start: they share few cores, and OpenBLAS's threads wait in a loop,
-# which takes a third of an engine's processor time.
+# which takes up to a third of an engine's processor time.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 TESTS = Path(__file__).parent

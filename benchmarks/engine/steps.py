@@ -13,9 +13,8 @@ and with the engine's `RowGenerator`. Prints for each, in milliseconds, medians 
     Until the tokens of the step before are there, and what is done with them.
 
 With `--burst TOKENS` it answers whole bursts instead: prompts that arrive together, so many tokens
-each. For each it prints the time, the processor time, the time until the first row and until the
-last row begins to answer, and the number of steps. So it tells what the batch costs from what
-the engine and the server add to it.
+each. It prints the medians of what `Burst` has, and how each round compares with mlx-lm's. This is
+what the batch costs, without what the engine's process and the server add.
 """
 
 import argparse
@@ -116,13 +115,23 @@ def ours(speed: PrefillSpeed) -> Begin:
 
 
 class Burst(NamedTuple):
-    """What a burst took: times in seconds."""
+    """What a burst took, in seconds.
+
+    Attributes
+    ----------
+    time, processor
+        Until the last token, and the processor time of all threads meanwhile.
+    first, all_begun
+        Until some row has its first token, and until all rows have.
+    steps
+        The number of steps.
+    """
 
     time: float
     processor: float
     first: float
     all_begun: float
-    steps: float
+    steps: int
 
 
 def answer(step: Step, rows: int, tokens: int) -> Burst:
@@ -153,7 +162,10 @@ def in_turn(options: argparse.Namespace) -> Iterator[tuple[int, str, Begin]]:
 
 
 def burst(model: Any, rows: int, options: argparse.Namespace) -> dict[str, list[Burst]]:
-    """Answer bursts of so many rows on both, in turn; return each one's, without the first."""
+    """Answer bursts of so many rows on both, in turn; return each one's.
+
+    The first of several rounds is left out, because it compiles.
+    """
     found: dict[str, list[Burst]] = {}
     for turn, name, begin in in_turn(options):
         step = begin(model, prompts(rows, options.prompt_tokens, turn), options.burst)

@@ -145,8 +145,13 @@ class TextBackend(GeneratingBackend):
         """Return how many seconds a prompt of so many tokens that came alone waits for others."""
         return self._generator.wait_seconds(tokens)
 
-    def prepare(self, prompt: Prompt, length_limit: LengthLimit | None = None) -> PreparedPrompt:
-        """Render and tokenize a prompt; refuse one with images or sound."""
+    def prepare(
+        self, prompt: Prompt, length_limit: LengthLimit | None = None, salt: str | None = None
+    ) -> PreparedPrompt:
+        """Render and tokenize a prompt; refuse one with images or sound.
+
+        `salt` is that of `prepare_prompt`.
+        """
         if isinstance(prompt, ChatPrompt) and prompt.images:
             raise VisionNotSupported(
                 f"The model {self.name} takes no images.", prompt.images[0].where
@@ -158,6 +163,7 @@ class TextBackend(GeneratingBackend):
             prompt,
             length_limit or self.length_limit,
             need_end=not self.trimmable,
+            salt=salt,
         )
 
     def plan(self, command: Generate) -> tuple[PreparedPrompt, OutputPlan]:
@@ -166,7 +172,8 @@ class TextBackend(GeneratingBackend):
             return self.infiller.plan(command, command.prompt, self.length_limit)
         shown = self.chat_format.visible_prompt(command.prompt, command.tool_choice)
         cut = command.truncate_prompt is not None
-        prompt = self.prepare(shown, self.length_limit.relaxed if cut else None)
+        limit = self.length_limit.relaxed if cut else None
+        prompt = self.prepare(shown, limit, command.cache_salt)
         if not prompt.tokens:
             raise InvalidRequest("the prompt is empty", "messages")
         if command.truncate_prompt is not None:

@@ -25,6 +25,7 @@ from mlx_notebook.engine.grammar.forbidden_texts import ForbiddenTexts
 from mlx_notebook.engine.grammar.matcher import Grammar
 from mlx_notebook.engine.prompts import tool_prompt
 from mlx_notebook.engine.prompts.chat_template import apply_template
+from mlx_notebook.engine.prompts.incremental_tokenizer import IncrementalTokenizer
 from mlx_notebook.engine.prompts.output_grammar import GrammarCompiler, ReasoningState
 from mlx_notebook.engine.sandbox.grammar_errors import GrammarError, NotEnforceable
 from mlx_notebook.protocol import ChatPrompt, Generate, Prompt, ToolChoice
@@ -79,6 +80,7 @@ class ChatFormat:
         text = template if isinstance(template, str) else None
         vocabulary = tokenizer.get_vocab()
         self.tokenizer = tokenizer
+        self.incremental = IncrementalTokenizer(tokenizer)
         self.supports_tools = tool_prompt.supports_tools(text)
         self._text_arguments = tool_prompt.takes_text_arguments(text)
         self._system_role = "System role not supported" not in (text or "")

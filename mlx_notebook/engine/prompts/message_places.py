@@ -133,9 +133,9 @@ def find_messages(
     return MessagePlaces(places[::-1])
 
 
-def counter(offsets: Sequence[tuple[int, int]]) -> Callable[[int], int]:
-    """Return the function `tokens_before` for the places of tokens in their text."""
-    return lambda character: bisect_right(offsets, character, key=lambda span: span[1])
+def counter(ends: Sequence[int]) -> Callable[[int], int]:
+    """Return the function `tokens_before` for the ends of tokens in their text."""
+    return lambda character: bisect_right(ends, character)
 
 
 def _texts(content: Any) -> Iterator[str]:

@@ -79,7 +79,11 @@ class PreparedPrompt:
 
 
 def prepare_prompt(
-    chat_format: ChatFormat, prompt: Prompt, length_limit: LengthLimit, need_end: bool = False
+    chat_format: ChatFormat,
+    prompt: Prompt,
+    length_limit: LengthLimit,
+    need_end: bool = False,
+    salt: str | None = None,
 ) -> PreparedPrompt:
     """Render and tokenize a prompt.
 
@@ -92,6 +96,9 @@ def prepare_prompt(
     need_end
         Whether the end of the last message must be one of the borders, as for models whose KV cache
         cannot be cut. If it is not found in the text, the messages are rendered again.
+    salt
+        Conversations with the same salt may continue each other's tokens. None: this one continues
+        none, and is not kept.
 
     Raises
     ------
@@ -120,28 +127,16 @@ def prepare_prompt(
         text = _left_open(messages, lambda messages: rendered(messages, False))
     else:
         text = rendered(messages, prompt.add_generation_prompt)
-    tokens, offsets = encode(tokenizer, text)
+    tokens, ends = chat_format.incremental.tokenize(text, salt)
     places = MessagePlaces()
-    if offsets is not None:
-        places = find_messages(text, prompt.messages, counter(offsets))
+    if ends is not None:
+        places = find_messages(text, prompt.messages, counter(ends))
     borders = places.borders
     if need_end and prompt.add_generation_prompt and not places.complete(prompt.messages):
         head = rendered(messages, False)
         if text.startswith(head):
-            borders.append(len(tokenizer.encode(head, add_special_tokens=False)))
+            borders.append(len(chat_format.incremental.tokenize(head, salt).tokens))
     return PreparedPrompt(tokens, text, borders, places)
-
-
-def encode(tokenizer: Any, text: str) -> tuple[list[int], Sequence[tuple[int, int]] | None]:
-    """Return the tokens of a text without special ones around it, and their places in the text.
-
-    Tokenizers in Python do not tell the places: None.
-    """
-    own = tokenizer._tokenizer
-    if not getattr(own, "is_fast", False):
-        return tokenizer.encode(text, add_special_tokens=False), None
-    (encoding,) = own(text, add_special_tokens=False).encodings
-    return encoding.ids, encoding.offsets
 
 
 def _left_open(

@@ -9,8 +9,8 @@ import numpy as np
 
 from mlx_notebook.engine.batching.hidden_states import HiddenStates
 from mlx_notebook.engine.batching.padding import padded
+from mlx_notebook.engine.prompts.incremental_tokenizer import tokenize
 from mlx_notebook.engine.prompts.length_limits import LengthLimit
-from mlx_notebook.engine.prompts.prompt import encode
 from mlx_notebook.engine.reranking.reranker import (
     Pair,
     Reranker,
@@ -63,16 +63,16 @@ class YesNoReranker(Reranker):
         """Tokenize the question about each document."""
         check_texts(command, self._limit.relaxed)
         before, after = self._form.around(command.query, command.instruction)
-        end, _ = encode(self._tokenizer, after)
+        end, _ = tokenize(self._tokenizer, after)
         return [self._pair(command, index, before, end) for index in range(len(command.documents))]
 
     def _pair(self, command: Rerank, index: int, before: str, end: list[int]) -> Pair:
         current().check()
-        tokens, offsets = encode(self._tokenizer, before + command.documents[index])
-        if offsets is None:
-            begin = len(encode(self._tokenizer, before)[0])
+        tokens, ends = tokenize(self._tokenizer, before + command.documents[index])
+        if ends is None:
+            begin = len(tokenize(self._tokenizer, before).tokens)
         else:
-            begin = sum(stop <= len(before) for _, stop in offsets)
+            begin = sum(end <= len(before) for end in ends)
         wanted, kept = readable_tokens(
             *(command, index),
             document=len(tokens) - begin,

@@ -128,17 +128,19 @@ class VisionBackend(TextBackend):
         self._images.clear()
         self.takes_sounds = True
 
-    def prepare(self, prompt: Prompt, length_limit: LengthLimit | None = None) -> PreparedPrompt:
+    def prepare(
+        self, prompt: Prompt, length_limit: LengthLimit | None = None, salt: str | None = None
+    ) -> PreparedPrompt:
         """Render and tokenize a prompt and read its images and sounds."""
         if not isinstance(prompt, ChatPrompt) or not (prompt.images or prompt.sounds):
-            return super().prepare(prompt, length_limit)
+            return super().prepare(prompt, length_limit, salt)
         if self._image_prompts is None and prompt.images:
             raise VisionNotSupported(self._no_images, prompt.images[0].where)
         if prompt.sounds and not self.takes_sounds:
             raise AudioNotSupported(self._no_sounds, prompt.sounds[0].where)
         assert self._image_prompts is not None
         limit = length_limit or self.length_limit
-        return self._image_prompts.prepare(prompt, limit, need_end=not self.trimmable)
+        return self._image_prompts.prepare(prompt, limit, not self.trimmable, salt)
 
     def embed(self, batch: list[list[int]], chunk: int) -> Generator[None, None, Vectors]:
         """Return a vector for each tokenized text, in one piece: its caches also hold images."""

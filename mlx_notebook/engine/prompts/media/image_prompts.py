@@ -26,7 +26,7 @@ from mlx_notebook.engine.prompts.media.media_tokens import (
 from mlx_notebook.engine.prompts.media.sound_prompts import SoundReader
 from mlx_notebook.engine.prompts.media.video_processing import process_video, video_marks
 from mlx_notebook.engine.prompts.message_places import MessagePlaces, counter, find_messages
-from mlx_notebook.engine.prompts.prompt import PreparedPrompt, encode, prepare_prompt
+from mlx_notebook.engine.prompts.prompt import PreparedPrompt, prepare_prompt
 from mlx_notebook.engine.prompts.tool_prompt import normalize_messages
 from mlx_notebook.engine.sandbox import deadline
 from mlx_notebook.engine.sandbox.sandbox import decode
@@ -95,7 +95,7 @@ class ImagePromptBuilder:
         self._sounds = None
 
     def prepare(
-        self, prompt: ChatPrompt, length_limit: LengthLimit, need_end: bool
+        self, prompt: ChatPrompt, length_limit: LengthLimit, need_end: bool, salt: str | None
     ) -> PreparedPrompt:
         """Render and tokenize a prompt, and insert the tokens of its images."""
         messages, order = _in_order(prompt.messages)
@@ -105,7 +105,7 @@ class ImagePromptBuilder:
             placeholders["audio"] = self._sounds.placeholder
         messages = [with_placeholders(message, placeholders) for message in messages]
         prompt = msgspec.structs.replace(prompt, messages=messages)
-        written = prepare_prompt(self._chat_format, prompt, length_limit, need_end)
+        written = prepare_prompt(self._chat_format, prompt, length_limit, need_end, salt)
         marks = {place.mark: kind for kind, place in placeholders.items()}
         first, *pairs = re.split(f"({'|'.join(map(re.escape, marks))})", written.text)
         others = pairs[1::2]
@@ -120,7 +120,7 @@ class ImagePromptBuilder:
             text += between.removeprefix(end)
             short += between.removeprefix(end)
         # The text around an image is tokenized together with the text of the message.
-        read, offsets = encode(tokenizer, short)
+        read, ends = self._chat_format.incremental.tokenize(short, salt)
         images = [image for groups in shown for image in groups]
         special = {place.token for place in placeholders.values()}
         if [marks[mark] for mark in pairs[::2]] != [kind for kind, _ in order] or [
@@ -143,8 +143,8 @@ class ImagePromptBuilder:
                 keys += image.keys
             expanded.append(len(tokens))
         places = MessagePlaces()
-        if offsets is not None:
-            places = find_messages(short, messages, counter(offsets)).shifted(expanded.__getitem__)
+        if ends is not None:
+            places = find_messages(short, messages, counter(ends)).shifted(expanded.__getitem__)
         # There is no image behind the last border.
         after = [len(written.tokens) - border for border in written.borders[-1:]]
         borders = sorted({*places.borders, *(len(tokens) - count for count in after)})

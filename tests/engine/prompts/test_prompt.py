@@ -9,6 +9,7 @@ from mlx_lm.utils import load_tokenizer
 
 from mlx_notebook import demo_models
 from mlx_notebook.engine.errors import ContextOverflow, InvalidRequest
+from mlx_notebook.engine.prompts import incremental_tokenizer
 from mlx_notebook.engine.prompts.chat_format import ChatFormat
 from mlx_notebook.engine.prompts.length_limits import LengthLimit
 from mlx_notebook.engine.prompts.prompt import (
@@ -52,6 +53,28 @@ def test_the_next_turn_shares_a_prompt_up_to_its_last_border(chat_format: ChatFo
     assert chat_format.tokenizer.decode(prompt.tokens[:border]).endswith("Hello")
     assert following.tokens[:border] == prompt.tokens[:border]
     assert border in following.borders
+
+
+def test_a_conversation_continues_the_tokens_of_one_with_its_salt(
+    chat_format: ChatFormat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(incremental_tokenizer, "_SHORTEST", 1)
+    asked: list[str] = []
+    whole = incremental_tokenizer._encoding
+
+    def encoding(own: Any, text: str) -> Any:
+        asked.append(text)
+        return whole(own, text)
+
+    monkeypatch.setattr(incremental_tokenizer, "_encoding", encoding)
+    answer = {"role": "assistant", "content": "Hi"}
+    longer = ChatPrompt(messages=[*HELLO, answer, {"role": "user", "content": "And?"}])
+    alone = prepare_prompt(chat_format, longer, LIMIT)
+    assert asked == [alone.text]
+    for salt, shares in (("ann", False), ("ann", True), ("bob", False)):
+        prompt = prepare_prompt(chat_format, longer, LIMIT, salt=salt)
+        assert (len(asked.pop()) < len(alone.text)) is shares
+        assert (prompt.tokens, prompt.borders) == (alone.tokens, alone.borders)
 
 
 def test_a_last_message_that_is_not_found_ends_where_the_generation_prompt_begins(

@@ -39,6 +39,7 @@ from mlx_notebook.server.wire.anthropic.messages_request import (
     DECODER,
     CountTokensRequest,
 )
+from mlx_notebook.server.wire.conversation import notices_on_order
 from mlx_notebook.server.wire.ids import new_id
 
 # https://docs.anthropic.com/en/api/errors
@@ -83,7 +84,7 @@ class AnthropicHandler(GenerationHandler):
     ) -> tuple[ChatPrompt, AppliedEdits | UnsetType]:
         """Return the prompt after the edits of `context_management`, and their effects.
 
-        What the model does not get is reported to the client.
+        The client is told what the model does not get, and of system messages that are marked.
 
         Raises
         ------
@@ -92,6 +93,8 @@ class AnthropicHandler(GenerationHandler):
         """
         prompt = request.prompt()
         self.report_ignored(*request.left_out)
+        roles = (str(message.__struct_config__.tag) for message in request.messages)
+        self.report_notices(notices_on_order(roles))
         if request.context_management is None:
             return prompt, UNSET
         return await edited(

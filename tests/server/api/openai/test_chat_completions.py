@@ -42,6 +42,7 @@ def test_a_late_system_message_stays_in_its_place_and_is_named(server: RunningSe
     for path, body in (
         ("v1/chat/completions", {"model": "tiny-chat", "max_tokens": 2, "messages": late}),
         ("v1/responses", {"model": "tiny-chat", "max_output_tokens": 2, "input": late}),
+        ("v1/messages", {"model": "tiny-chat", "max_tokens": 2, "messages": late[1:]}),
     ):
         answer = server.client.post(path, json=body).raise_for_status()
         notice = answer.headers["x-mlx-notices"]

@@ -45,6 +45,9 @@ _BUSY_INTERVAL, _IDLE_INTERVAL = 0.25, 1.0
 _IDLE_WAIT, _SHORT_WAIT, _GATHERING_WAIT = 0.25, 0.005, 0.001
 _LAST_WRITES_SECONDS = 2.0
 
+_RELEASE_SECONDS = 10.0
+"""Idle time after which unused memory is returned. Whoever asks sooner need not get it again."""
+
 _LOADING = "\0loading"
 """The load in progress, which shares time with the models. No model has this name."""
 
@@ -315,9 +318,10 @@ class Scheduler:
         now = time.perf_counter()
         if len(self._requests) or self._residency.reading or len(self._queues):
             self._last_active = now
-        elif now - self._last_active > 1:
-            self._residency.return_unused_memory()
-            if self._leader is not None:
+        else:
+            if now - self._last_active > _RELEASE_SECONDS:
+                self._residency.return_unused_memory()
+            if now - self._last_active > 1 and self._leader is not None:
                 self._leader.flush()
         active = now - self._last_active < 2
         if now - self._last_stats < (_BUSY_INTERVAL if active else _IDLE_INTERVAL):

@@ -402,7 +402,7 @@ def test_a_model_that_went_for_a_smaller_one_leaves_no_memory_behind(
         loaded = process.memory_info().rss
         engine.finish(engine.start("a", models["a"], "hi", **SHORT))
         assert names(engine) == {"a"}
-        # Its pages go back when the engine has been idle for a second.
+        # Its pages go back when the engine has been idle for ten seconds.
         engine.wait(
             lambda e: isinstance(e, protocol.Stats) and loaded - e.memory.process > 0.9 * size,
             timeout=20,

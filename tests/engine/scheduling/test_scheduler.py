@@ -1,5 +1,6 @@
 """The scheduler on a real model, step by step in this process."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -116,6 +117,19 @@ def test_a_request_waits_for_its_model_and_the_next_one_does_not(
     scheduler.run_until_ended(scheduler.generate("warm", model))
     assert states["warm"] == GENERATION
     assert scheduler.is_idle()
+
+
+def test_unused_memory_is_kept_for_the_next_request_of_some_seconds(
+    scheduler: Stepped, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler.run_until_ended(scheduler.generate("asked", model))
+    now = time.perf_counter()
+    monkeypatch.setattr(scheduler, "_last_active", now - 5)
+    scheduler.step()
+    assert scheduler.stats().memory.cache > 0
+    monkeypatch.setattr(scheduler, "_last_active", now - 11)
+    scheduler.step()
+    assert scheduler.stats().memory.cache == 0
 
 
 def test_a_prompt_is_scored_before_its_request_is_ready(

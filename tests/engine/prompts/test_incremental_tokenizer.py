@@ -128,7 +128,7 @@ def plain() -> Wrapper:
     return Wrapper(byte_level(("<|end|>",)))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 30), st.lists(st.sampled_from(PIECES), max_size=12))))
 def test_texts_that_continue_others_have_the_tokens_that_they_have_alone(
     wrapper: Wrapper, turns: list[tuple[int, list[str]]]

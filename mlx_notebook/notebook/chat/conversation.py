@@ -14,6 +14,7 @@ from mlx_notebook.notebook import signing
 from mlx_notebook.notebook.answers.answer import Answer
 from mlx_notebook.notebook.answers.tool_call import pending
 from mlx_notebook.notebook.chat import saved_chat
+from mlx_notebook.notebook.chat.request_settings import request_settings
 from mlx_notebook.notebook.chat.turn import Message, Turn
 from mlx_notebook.notebook.chat.usage import Usage
 from mlx_notebook.notebook.connection import connection
@@ -55,7 +56,7 @@ class Conversation:
         return.
     settings
         Other parameters of the chat completions endpoint for every turn, such as `temperature`,
-        `max_tokens` or `seed`. The model and the server choose those that are left out.
+        `max_tokens`, `seed` or `top_k`. The model and the server choose those that are left out.
 
     Attributes
     ----------
@@ -263,7 +264,8 @@ class Conversation:
         settings: dict[str, Any],
     ) -> tuple[Server, Turn, ToolRunner]:
         """Connect to the server and prepare one turn."""
-        pages = settings.pop("pages", None)
+        pages, model = settings.pop("pages", None), settings.pop("model", None)
+        always, settings = (request_settings(one, "Chat") for one in (self.settings, settings))
         message = None if prompt is None else user_message(prompt, images, pages)
         if message is None and not self.unfinished:
             raise NotebookError("There is nothing to resume: the last turn is complete.")
@@ -274,7 +276,7 @@ class Conversation:
             settings = {"response_format": response_format(schema), **settings}
         server = connection.connect()
         self._print_notice()
-        model = settings.pop("model", None) or self.model or connection.default_model()
+        model = model or self.model or connection.default_model()
         if model is None:
             raise NotebookError(
                 "The server has no default model: `%mlx models` lists what there is, "
@@ -283,8 +285,8 @@ class Conversation:
         is_remote = server.may_be_remote and not replayer.is_replayed()
         answer = Answer(model, schema=schema, crosses_network=is_remote)
         # Merge both: the turn's setting must not remove the chat's other ones.
-        extra = {**self.settings.get("extra_body", {}), **settings.pop("extra_body", {})}
-        settings = {**self.settings, **settings, **({"extra_body": extra} if extra else {})}
+        extra = {**always.get("extra_body", {}), **settings.pop("extra_body", {})}
+        settings = {**always, **settings, **({"extra_body": extra} if extra else {})}
         turn = Turn(self, message, answer, settings)
         return (
             server,

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mlx_notebook.notebook.chat.request_settings import request_settings
 from mlx_notebook.notebook.errors import NotebookError
 from mlx_notebook.notebook.human_units import format_bytes
 from mlx_notebook.notebook.server.server import Server
-from mlx_notebook.notebook.tables.row_chat import check_settings
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def variants_of(
     if not made:
         raise NotebookError("There is no model to ask: models or settings is an empty list.")
     for variant in made:
-        check_settings(variant.settings, word)
+        request_settings(variant.settings, word)
     labels = [variant.label for variant in made]
     for label in labels:
         if labels.count(label) > 1:

@@ -1,12 +1,11 @@
 """What `map` asks about a row: one prompt, answered by a chat model."""
 
-import functools
-import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from mlx_notebook.notebook.chat.chat import AsyncChat
 from mlx_notebook.notebook.chat.conversation import user_message
+from mlx_notebook.notebook.chat.request_settings import request_settings
 from mlx_notebook.notebook.connection import clients
 from mlx_notebook.notebook.errors import NotebookError, NotParsed
 from mlx_notebook.notebook.schemas.reply_schema import parsed, response_format
@@ -15,8 +14,6 @@ from mlx_notebook.notebook.tables.answer_cache import AnswerCache
 from mlx_notebook.notebook.tables.row_loop import RowAnswer, RowRequest
 from mlx_notebook.notebook.tools.tool import Tools, tools_by_name
 
-# `map` sends these itself, or cannot use what they do.
-_NOT_SETTINGS = {"self", "messages", "model", "n", "stream", "stream_options", "tools"}
 _USED = ("tokens", "answer_tokens", "seconds")
 
 
@@ -53,7 +50,7 @@ class RowChat:
         tools: Tools | None,
         settings: dict[str, Any],
     ) -> None:
-        check_settings(settings, "map")
+        settings = request_settings(settings, "map")
         self._server, self._model, self._system, self._schema = server, model, system, schema
         self._tools = tools_by_name(tools) if tools is not None else {}
         self._settings = settings
@@ -123,27 +120,3 @@ class RowChat:
     def _of(self, text: str, **used: Any) -> RowAnswer:
         value = parsed(text, self._schema) if self._schema is not None else None
         return RowAnswer(text, value, **used)
-
-
-def check_settings(settings: Iterable[str], word: str) -> None:
-    """Check names of settings that `word`, such as `map`, was called with.
-
-    Raises
-    ------
-    NotebookError
-        If one is no parameter of the chat completions endpoint, or is not for the caller.
-    """
-    for name in settings:
-        if name not in _known_settings():
-            raise NotebookError(
-                f"{word} has no setting {name!r}. What only this server knows goes into "
-                f'extra_body={{"{name}": ...}}.'
-            )
-
-
-@functools.lru_cache(1)
-def _known_settings() -> frozenset[str]:
-    """Return the parameters of the chat completions endpoint that `map` passes on."""
-    from openai.resources.chat.completions import AsyncCompletions
-
-    return frozenset(inspect.signature(AsyncCompletions.create).parameters) - _NOT_SETTINGS

@@ -88,9 +88,7 @@ def test_after_an_interrupt_the_same_call_goes_on(kernel):
         "        signal.raise_signal(signal.SIGINT)\n"
         "    return f'Tell a story of number {number}'"
     )
-    call = (
-        "many = mlx_notebook.map(range(80), story, max_tokens=10, extra_body={'ignore_eos': True})"
-    )
+    call = "many = mlx_notebook.map(range(80), story, max_tokens=10, ignore_eos=True)"
     cell = kernel.run(f"stop_at = 70\n{call}", check=False)
     assert cell.ename == "Interrupted"
     assert cell.evalue.endswith("Run the cell again to go on.")

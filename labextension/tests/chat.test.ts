@@ -215,6 +215,23 @@ test("what was written before a failure is kept, and the answer goes on from the
   expect(Object.keys(last().blocks)).toEqual(["1"]);
 });
 
+test("an answer that has reached its longest length goes on when the person wants it", async () => {
+  const long = [part({ content: "One " }, "length")];
+  const { session, bodies, ended, last } = chat(stream, long, [part({ content: "two" }, "stop")]);
+  session.ask("Count", [], [], null);
+  await ended();
+  expect(last()).toMatchObject({ failed: false, open: true });
+  expect(last().messages).toEqual([{ role: "assistant", content: "One " }]);
+  session.resume();
+  await ended();
+  expect(bodies[1]).toMatchObject({ continue_final_message: true, add_generation_prompt: false });
+  const messages = bodies[1]?.messages as Chunk[];
+  expect(messages.at(-1)).toEqual({ role: "assistant", content: "One " });
+  expect(last().messages).toEqual([{ role: "assistant", content: "One two" }]);
+  expect(last()).toMatchObject({ open: false });
+  expect(Object.keys(last().blocks)).toEqual(["1"]);
+});
+
 test("reasoning that was cut off is replaced when the answer goes on", async () => {
   const broken = [part({ reasoning_content: "Let me" }), new Error("The connection broke.")];
   const whole = [part({ reasoning_content: "Two and two." }), part({ content: "4" }, "stop")];

@@ -6,6 +6,7 @@ import {
   type Content,
   type Entries,
   forked,
+  LONGEST,
   messageOf,
   messagesOf,
   newContent,
@@ -126,6 +127,12 @@ test("a conversation of somebody else loads nothing from an address, and asks fo
   });
   for (const wrong of [null, "text", {}, { format: "other", entries: {} }])
     expect(() => readContent(wrong)).toThrow("cannot be read");
+});
+
+test("an answer that was as long as it could be says so when it is read again", () => {
+  const long = { role: "assistant", blocks: {}, note: `${LONGEST} · 9 tokens`, open: true };
+  const read = readContent({ ...newContent("answer"), entries: { 1: long } });
+  expect(read.entries[1]).toMatchObject({ note: long.note, open: true });
 });
 
 test("a conversation has the beginning of its question as its title", () => {

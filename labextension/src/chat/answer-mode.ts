@@ -1,6 +1,6 @@
 /** The mode of the chat itself: an answer, with the tools of the notebook where they are wanted. */
 
-import { openCalls } from "../conversations/conversation";
+import { LONGEST, openCalls } from "../conversations/conversation";
 import type { ToolCall } from "../server/answer-stream";
 import { sentenceOf } from "../server/request-error";
 import { callText } from "./call-text";
@@ -26,7 +26,7 @@ export class AnswerMode implements ChatMode {
     await this.make(turn, openCalls(turn.messages));
     for (let step = 0; step < MAX_STEPS; step += 1) {
       const { calls, finish } = await turn.stream({ system: SYSTEM, tools });
-      if (finish === "length") turn.note("The answer has reached its longest length");
+      if (finish === "length") turn.note(LONGEST);
       if (!calls.length) return;
       await this.make(turn, calls);
     }

@@ -115,8 +115,9 @@ export interface ChatTurn {
   readonly signal: AbortSignal;
 
   /**
-   * Ask the model, and show its reasoning and its text as they come. The reply is kept. Calls of
-   * tools in it are for the mode to show and to answer, each with `putResult`.
+   * Ask the model, and show its reasoning and its text as they come. The reply is kept; if it is
+   * cut off at its longest length, the person may let it go on. Calls of tools in it are for the
+   * mode to show and to answer, each with `putResult`.
    *
    * @param question `messages` takes the place of the turn's own, such as with shorter results;
    *   `toolChoice` demands a call.

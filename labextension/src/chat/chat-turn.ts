@@ -45,6 +45,8 @@ export class RunningTurn implements ChatTurn {
   private noted = "";
   /** How many decisions of the person are awaited. */
   private undecided = 0;
+  /** Whether the last reply has reached its longest length, so that it can go on. */
+  private isCut = false;
 
   /** @param answer The answer so far, which is empty unless an earlier one goes on. */
   constructor(
@@ -94,12 +96,13 @@ export class RunningTurn implements ChatTurn {
         shown.grow(last);
       }
     } finally {
-      const text = shown.end(last);
+      this.isCut = last.finish === "length" && !last.calls.length && !messages;
+      const text = shown.end(last, last.finish !== "" && !this.isCut);
       this.tokens += last.tokens ?? 0;
       this.seconds += (performance.now() - began) / 1000;
       // A call that was cut off does not count.
       const calls = last.finish ? last.calls : [];
-      if (last.finish && (text || calls.length)) {
+      if (last.finish && !this.isCut && (text || calls.length)) {
         this.keep({
           role: "assistant",
           content: text,
@@ -179,7 +182,7 @@ export class RunningTurn implements ChatTurn {
           : "Interrupted"
         : problem || figures || (isEmpty ? "The model has not answered." : ""),
       failed: problem !== "" && !isStopped,
-      open: isStopped || problem !== "",
+      open: isStopped || problem !== "" || this.isCut,
       // The text so far counts: the next question may be about it.
       messages: partial ? [...messages, { role: "assistant", content: partial.text }] : messages,
     });
@@ -264,11 +267,10 @@ class AnswerBlocks {
   }
 
   /** Show the whole reply, and return its text. */
-  end(answer: Answer): string {
+  end(answer: Answer, isWhole: boolean): string {
     this.reason(answer.reasoning);
     const text = this.before + answer.text;
     if (text) {
-      const isWhole = answer.finish !== "";
       this.textKey = this.turn.put({ ...textBlock(text), isWhole }, this.textKey);
     }
     return text;

@@ -44,6 +44,8 @@ export type Entry = UserEntry | AnswerEntry | NoticeEntry;
 export type Entries = Readonly<Record<string, Entry>>;
 
 const FORMAT = "mlx-notebook conversation 1";
+/** How the note of an answer begins that may go on because it was as long as it could be. */
+export const LONGEST = "The answer has reached its longest length";
 const MAX_TITLE = 80;
 
 export interface Content {
@@ -208,7 +210,7 @@ function entryOf(entry: Record<string, unknown>): Entry | undefined {
     role: "assistant",
     mode: textOf(entry.mode),
     blocks: endedBlocks(Object.fromEntries(blocks)),
-    note: isLeft ? "Interrupted" : textOf(entry.note),
+    note: isLeft && !textOf(entry.note).startsWith(LONGEST) ? "Interrupted" : textOf(entry.note),
     failed: entry.failed === true,
     open: entry.open === true,
     messages: listOf(entry.messages) as ChatMessage[],

@@ -60,15 +60,17 @@ function markdownPlace(render) {
 /** A text of the model: in parts while it grows, then as a whole with buttons at its code. */
 function markdownText(render, addTools) {
   const el = h("div", { class: render ? "mlx-markdown" : "mlx-text" });
-  let whole;
+  let whole, shown;
   return {
     el,
     update(block) {
       if (!render) setText(el, block.text);
       else if (block.whole !== undefined) {
-        if (whole) return;
+        // A short rest of an answer that goes on comes without parts.
+        if (whole && shown === block.whole) return;
         const place = markdownPlace(render);
         whole = place;
+        shown = block.whole;
         place.show(block.whole).then(() => {
           if (whole !== place) return;
           addTools(place.el);

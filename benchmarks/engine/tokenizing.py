@@ -6,26 +6,15 @@ what is new, in one process and by processor time. The messages are pages of the
 
 import argparse
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.engine.prefixes import milliseconds
 from benchmarks.harness.contenders import ROOT
 from benchmarks.models.prepare import prepare_model
 from mlx_notebook.engine.prompts.incremental_tokenizer import IncrementalTokenizer, tokenize
 
 _MESSAGE, _ANSWER = 4_000, 300
-
-
-def milliseconds(function: Callable[[], Any], repeats: int) -> float:
-    """Return the least processor time of a call."""
-    times = []
-    for _ in range(repeats):
-        began = time.process_time()
-        function()
-        times.append(time.process_time() - began)
-    return 1000 * min(times)
 
 
 def conversation(tokenizer: Any, characters: int) -> tuple[str, str]:

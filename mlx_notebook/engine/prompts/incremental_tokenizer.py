@@ -79,13 +79,13 @@ class IncrementalTokenizer:
         self._lock = threading.Lock()
         self._kept: list[_Kept] = []  # replaced, never changed; the newest one is the last
         added = getattr(tokenizer._tokenizer, "added_tokens_decoder", {})
-        # The others take what is before them, or depend on it.
+        # Other special tokens take the white space before them, or depend on what is there.
         self._borders = {
             id: token.content
             for id, token in added.items()
             if not (token.lstrip or token.single_word or token.normalized)
         }
-        # Up to here, what follows may make another token of the same characters.
+        # So many characters decide which special token begins at a place.
         self._lookahead = max((len(token.content) for token in added.values()), default=0)
 
     def tokenize(self, text: str, salt: str | None = None) -> TokenizedText:

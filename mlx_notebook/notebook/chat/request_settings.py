@@ -8,7 +8,7 @@ from typing import Any
 
 from mlx_notebook.notebook.errors import NotebookError
 
-# What calls these functions sends them itself, or cannot use what they do.
+# `Chat`, `map` and others send these themselves, or cannot use what they do.
 _NOT_SETTINGS = frozenset(
     {"self", "messages", "model", "n", "stream", "stream_options", "tools"}
     | {"add_generation_prompt", "continue_final_message"}
